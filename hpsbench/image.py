@@ -1,0 +1,89 @@
+"""Images in RGB uint8: read, cut, crop, encode."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hpsbench.errors import DataError
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """The image (H, W, 3) RGB uint8, its EXIF orientation applied.
+
+    Raises DataError where the file is missing, truncated or no image.
+    """
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"Image {path} cannot be read: {error.strerror}. Check that the dataset's images were all unpacked.") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: np.ndarray, name: str) -> np.ndarray:
+    """The image (H, W, 3) RGB uint8 in some encoded bytes; ``name`` is for the message of DataError."""
+    whole = _is_whole_jpeg(data) if data[:2].tobytes() == b"\xff\xd8" else len(data) > 0
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if whole else None
+    if image is None:
+        raise DataError(f"Image {name} is broken: {len(data)} bytes that do not decode to a picture. Unpack or download it again.")
+    return image
+
+
+def _is_whole_jpeg(data: np.ndarray) -> bool:
+    """Whether a JPEG ends with its end marker (some writers pad behind it); decoders fill up a cut one with grey in silence."""
+    return b"\xff\xd9" in data[-4096:].tobytes()
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """(width, height) px as ``read_image`` would give them, from the file's header where it is a JPEG or PNG."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise DataError(f"Image {path} is missing. Check that the dataset's images were all unpacked.") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"Image {path} is broken: {error}. Unpack or download it again.") from error
+    return (height, width) if turned else (width, height)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """An RGB image as PNG bytes (lossless)."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 90) -> bytes:
+    """An RGB image as JPEG bytes."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def square_of_box(bbox_xyxy: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """The square (4,) xyxy about the box's centre whose side is ``scale`` times the box's longer side."""
+    x0, y0, x1, y1 = np.asarray(bbox_xyxy, dtype=np.float64)
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    half = max(x1 - x0, y1 - y0) * scale / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def crop_square(image: np.ndarray, square_xyxy: np.ndarray, side: int) -> np.ndarray:
+    """The square of the image as (side, side, 3) uint8: bilinear, zeros beyond the image, no area filter.
+
+    A point p px of the image lands at (p - corner) * side / width. Source: HybrIK's crop (x' = (x - cx) * 256 / side + 128).
+    """
+    x0, y0, x1, _ = np.asarray(square_xyxy, dtype=np.float64)
+    factor = side / (x1 - x0)
+    matrix = np.array([[factor, 0, -x0 * factor], [0, factor, -y0 * factor]])
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def cut(image: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
+    """The pixels of an integer box as a new image; what lies beyond the image is zero."""
+    x0, y0, x1, y1 = box_xyxy
+    height, width = image.shape[:2]
+    out = np.zeros((y1 - y0, x1 - x0, 3), dtype=np.uint8)
+    left, top, right, bottom = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if left < right and top < bottom:
+        out[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
+    return out

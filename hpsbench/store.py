@@ -1,0 +1,70 @@
+"""Files that appear whole under their final name or not at all, and hashes of what they hold."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from hpsbench.errors import HpsbenchError
+
+
+@contextmanager
+def whole_file(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """An open file beside ``path`` that takes its name only when the block has ended well.
+
+    Raises HpsbenchError where the system refuses (no space, no permission); nothing is left behind then.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise HpsbenchError(f"Could not write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(path: str | None) -> None:
+    if path is not None and os.path.exists(path):
+        os.unlink(path)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write text as UTF-8, whole or not at all."""
+    with whole_file(path, "w") as stream:
+        stream.write(text)
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write bytes, whole or not at all."""
+    with whole_file(path) as stream:
+        stream.write(data)
+
+
+def sha256_of_file(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
