@@ -18,7 +18,7 @@ def rng_of(*words: str | int) -> np.random.Generator:
 
 
 def noise_bytes(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Independent uint8 values of the distribution floor(255 U), U uniform on [0, 1), straight from the bit generator."""
+    """Independent uint8 values of the distribution floor(255 U), U uniform on [0, 1), straight from the bit generator's 16-bit words."""
     count = int(np.prod(shape))
-    raw = rng.bit_generator.random_raw((count + 7) // 8).astype("<u8").view(np.uint8)[:count]
-    return ((raw.astype(np.uint16) * 255) >> 8).astype(np.uint8).reshape(shape)
+    words = rng.bit_generator.random_raw((count + 3) // 4).astype("<u8").view("<u2")[:count]
+    return ((words.astype(np.uint32) * 255) >> 16).astype(np.uint8).reshape(shape)
