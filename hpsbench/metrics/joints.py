@@ -1,0 +1,70 @@
+"""Errors of joints: distances in metres, one per person and joint, never reduced."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsbench.geometry import apply_similarity, similarity_align
+from hpsbench.skeleton import joint_index
+
+_FEWEST_JOINTS = 3
+
+
+def root_position(joints: Tensor, skeleton: str, root: str) -> Tensor:
+    """The root (..., 3) of joints (..., J, 3): joint "pelvis", or for "hips" the mean of both hips."""
+    if root == "hips":
+        hips = [joint_index(skeleton, name) for name in ("left_hip", "right_hip")]
+        return joints[..., hips, :].mean(-2)
+    return joints[..., joint_index(skeleton, root), :]
+
+
+def joint_errors(pred: Tensor, gt: Tensor) -> Tensor:
+    """The distance (..., J) m of each joint of (..., J, 3); NaN where either side is NaN. Nothing is aligned."""
+    return (pred - gt).norm(dim=-1)
+
+
+def mpjpe(pred: Tensor, gt: Tensor, pred_root: Tensor, gt_root: Tensor) -> Tensor:
+    """The distance (..., J) m of each joint of (..., J, 3), both sides relative to their own root (..., 3)."""
+    return joint_errors(pred - pred_root[..., None, :], gt - gt_root[..., None, :])
+
+
+def pa_mpjpe(pred: Tensor, gt: Tensor, pred_fit: Tensor, gt_fit: Tensor) -> Tensor:
+    """The distance (..., J) m of each joint of (..., J, 3) after the similarity that brings ``pred_fit`` to ``gt_fit`` (..., F, 3).
+
+    Joints whose truth is NaN do not enter the fit; with fewer than three left nothing is measured (NaN). Collinear,
+    coincident and reflected people: see ``similarity_align``.
+    """
+    return joint_errors(apply_similarity(pred, *fit_similarity(pred_fit, gt_fit)), gt)
+
+
+def fit_similarity(pred_fit: Tensor, gt_fit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The similarity of ``pa_mpjpe``; NaN for a person with fewer than three known joints."""
+    known = torch.isfinite(gt_fit).all(-1)
+    enough = known.sum(-1, keepdim=True) >= _FEWEST_JOINTS
+    return similarity_align(pred_fit, gt_fit, known & enough)
+
+
+def accel(pred: np.ndarray, gt: np.ndarray, tracks: Sequence[str], frames: np.ndarray) -> np.ndarray:
+    """The distance (N, J) m/frame^2 between the second differences of root-relative joints (N, J, 3) of rows in any order.
+
+    Row i is measured where its track also has the frames one step before and after it. The step is the smallest
+    distance of two frames of that track. Elsewhere (ends, next to a dropped frame) NaN: no difference crosses a cut or
+    goes from one track to the next. Source: Kanazawa et al. 2019 (HMMR), for which all frames of a track are consecutive.
+    """
+    answer = np.full(pred.shape[:2], np.nan)
+    frames = np.asarray(frames)
+    names = np.asarray(tracks)
+    order = np.lexsort((frames, names))
+    borders = np.flatnonzero(names[order][1:] != names[order][:-1]) + 1
+    for rows in np.split(order, borders):
+        gaps = np.diff(frames[rows])
+        if len(rows) < 3:
+            continue
+        step = gaps.min()
+        middle = 1 + np.flatnonzero((gaps[:-1] == step) & (gaps[1:] == step))
+        before, at, after = rows[middle - 1], rows[middle], rows[middle + 1]
+        bend = (pred - gt)[before] - 2 * (pred - gt)[at] + (pred - gt)[after]
+        answer[at] = np.linalg.norm(bend, axis=-1)
+    return answer
