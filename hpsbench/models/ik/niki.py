@@ -33,8 +33,8 @@ KINDS = ("twist-swing", "one-stage")
 class NikiConfig:
     """The shape of one NIKI network; the defaults are the released twist-and-swing model.
 
-    ``hidden``: width of the coupling networks. ``dropout``: of the second flow in training. ``shaped``: the first flow sees the betas (off in
-    the released model).
+    ``hidden``: width of the coupling networks. ``dropout``: of the second flow in training. ``shaped``: the first flow sees
+    the betas (it does not in the released model).
     """
 
     kind: str = "twist-swing"
@@ -63,8 +63,11 @@ ONE_STAGE = NikiConfig(kind="one-stage")
 
 @dataclass(frozen=True)
 class NikiPose:
-    """A pose out of the IK direction: ``rotmats`` (B, 24, 3, 3) relative, ``rot6d`` (B, 24, 6) as the flow gave it; twist-and-swing only:
-    ``swing6d`` (B, 24, 6) and ``z_twist`` (B, 46); ``z`` (B, 32) of the (first) flow."""
+    """A pose out of the IK direction.
+
+    ``rotmats`` (B, 24, 3, 3) relative; ``rot6d`` (B, 24, 6) as the flow gave it; ``z`` (B, 32), latent of the (first) flow.
+    Twist-and-swing only: ``swing6d`` (B, 24, 6) and ``z_twist`` (B, 46).
+    """
 
     rotmats: Tensor
     rot6d: Tensor
@@ -75,8 +78,11 @@ class NikiPose:
 
 @dataclass(frozen=True)
 class NikiJoints:
-    """What the FK direction gives: ``joints29`` (B, 29, 3) m, ``sigma`` (B, 29), ``padding`` (B, 60), ``logdet`` (B,); twist-and-swing only:
-    ``swing6d`` (B, 24, 6) and ``phi`` (B, 23, 2)."""
+    """What the FK direction gives.
+
+    ``joints29`` (B, 29, 3) m; ``sigma`` (B, 29); ``padding`` (B, 60); ``logdet`` (B,). Twist-and-swing only: ``swing6d`` (B, 24, 6)
+    and ``phi`` (B, 23, 2).
+    """
 
     joints29: Tensor
     sigma: Tensor
@@ -142,7 +148,7 @@ class NikiOneStage(nn.Module):
         self.camnet = CameraNet()
 
     def ik(self, joints29: Tensor, sigma: Tensor, phi: Tensor, betas: Tensor, *, noise: Tensor | None = None) -> NikiPose:
-        """The pose of joints (B, 29, 3) m with sigma (B, 29); ``phi`` and ``betas`` are not looked at; ``noise`` (B, 60) standard normal."""
+        """The pose of joints (B, 29, 3) m with sigma (B, 29); ``noise`` (B, 60) standard normal. ``phi`` and ``betas`` are not looked at."""
         rot6d, z = self.flow.ik(joint_side(joints29, sigma, noise))[0].split([ROTATION_VALUES, Z_SWING], dim=-1)
         rot6d = rot6d.reshape(-1, 24, 6)
         return NikiPose(rot6d_rows_to_rotmat(rot6d), rot6d, z)
