@@ -148,7 +148,7 @@ class NikiOneStage(nn.Module):
         self.camnet = CameraNet()
 
     def ik(self, joints29: Tensor, sigma: Tensor, phi: Tensor, betas: Tensor, *, noise: Tensor | None = None) -> NikiPose:
-        """The pose of joints (B, 29, 3) m with sigma (B, 29); ``noise`` (B, 60) standard normal. ``phi`` and ``betas`` are not looked at."""
+        """The pose of joints (B, 29, 3) m with sigma (B, 29); ``noise`` (B, 60) standard normal. ``phi``, ``betas``: not looked at."""
         rot6d, z = self.flow.ik(joint_side(joints29, sigma, noise))[0].split([ROTATION_VALUES, Z_SWING], dim=-1)
         rot6d = rot6d.reshape(-1, 24, 6)
         return NikiPose(rot6d_rows_to_rotmat(rot6d), rot6d, z)

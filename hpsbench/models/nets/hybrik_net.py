@@ -179,10 +179,10 @@ class HybrikNet(nn.Module):
     def average_flip(self, plain: tuple[Tensor, Tensor], mirrored: tuple[Tensor, Tensor]) -> HybrikHeads:
         """The averaged heads from what ``encode`` gave for the crop and for its mirror image.
 
-        Probabilities, betas, twists and sigmas are averaged arithmetically, camera scales harmonically.
+        Probabilities (made to sum to 1 again), betas, twists and sigmas are averaged arithmetically, camera scales harmonically.
         """
         probabilities = (heatmap_probabilities(plain[0]) + unflip_probabilities(heatmap_probabilities(mirrored[0]))) / 2
-        uvd, maxvals = expected_uvd(probabilities)
+        uvd, maxvals = expected_uvd(probabilities / probabilities.sum(dim=(2, 3, 4), keepdim=True))
         one, two = self.vector_heads(plain[1]), self.vector_heads(mirrored[1])
         scale = 2 / (1 / one["camera"][:, :1] + 1 / two["camera"][:, :1])
         side = (one["camera"][:, 1:] + two["camera"][:, 1:] * one["camera"].new_tensor([-1.0, 1.0])[: self.config.camera - 1]) / 2
