@@ -37,6 +37,7 @@ class HybrikConfig:
     """The shape of one HybrIK network; the defaults are the released ResNet-34 model.
 
     ``layers``, ``deconv`` (widths of the up-sampling layers) and ``features`` (width of the two linear layers) belong to the ResNet.
+    ``shrink``: crops of ``input_side`` px are averaged over squares of so many pixels first, a cheap small input without aliasing.
     ``camera``: outputs of the camera head, scale first. ``intrinsics``: use the true crop side / focal length instead of 0.256.
     ``refine``: how the camera scale is fitted after the first inverse kinematics, see ``camera_state``.
     ``init_betas``: what the shape head's answer is added to.
@@ -48,6 +49,7 @@ class HybrikConfig:
     deconv: tuple[int, ...] = (256, 256, 256)
     features: int = 1024
     input_side: int = 256
+    shrink: int = 1
     depth_bins: int = 64
     camera: int = 3
     intrinsics: bool = False
@@ -64,7 +66,8 @@ class HybrikConfig:
     @property
     def heatmap_side(self) -> int:
         """Cells per side of a heat map."""
-        return self.input_side // 4 if self.backbone == "hrnet" else self.input_side // 32 * 2 ** len(self.deconv)
+        side = self.input_side // self.shrink
+        return side // 4 if self.backbone == "hrnet" else side // 32 * 2 ** len(self.deconv)
 
     def to_record(self) -> dict[str, Any]:
         """Plain JSON of all fields."""
@@ -149,6 +152,8 @@ class HybrikNet(nn.Module):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits (B, 29, depth, height, width) and the backbone's pooled feature (B, C)."""
+        if self.config.shrink > 1:
+            images = nn.functional.avg_pool2d(images, self.config.shrink)
         if self.config.backbone == "hrnet":
             logits, feature = self.preact(images)
         else:
