@@ -1,0 +1,50 @@
+"""``hpsbench eval``."""
+
+from pathlib import Path
+
+import click
+
+from hpsbench.cli.options import (
+    body_for,
+    body_option,
+    data_option,
+    dataset_for,
+    device_option,
+    out_option,
+    progress_bar,
+    protocol_for,
+    shard_option,
+    talk,
+    workers_option,
+)
+
+
+@click.command("eval")
+@click.option("--model", required=True, help="A name (`hpsbench list models`), predictions:FILE, or path/to/file.py:Class.")
+@click.option("--weights", type=click.Path(path_type=Path), multiple=True, help="The model's checkpoint; give it again for a second one.")
+@click.option("--protocol", "name", help="A protocol's name or .toml file [default: openhps-test].")
+@data_option
+@body_option
+@out_option
+@click.option("--generated", type=click.Path(path_type=Path), help="A folder of `hpsbench generate`: use its plans and images.")
+@device_option
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Crops to a batch; moves no number.")
+@workers_option
+@shard_option
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples, to try things out.")
+@click.option("--resume/--restart", default=True, show_default=True, help="Go on with a run that was stopped, or start it anew.")
+def eval_command(
+    model: str, weights: tuple[Path, ...], name: str | None, data: Path | None, body: Path | None, out: Path, device: str, **how
+):
+    """Evaluate a model under a protocol: result.json and errors.h5 in the folder --out."""
+    from hpsbench.evaluate import evaluate
+    from hpsbench.models.base import load_model, pick_device
+    from hpsbench.report import result_table
+
+    protocol = protocol_for(name, data, "openhps-test")
+    bodies = body_for(protocol.data.dataset, body)
+    plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(device))
+    dataset = dataset_for(protocol, data, bodies)
+    result = evaluate(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
+    talk(f"{result.n_evaluated} of {result.n_expected} evaluated, {result.n_failed} failed. Errors per person: {out / 'errors.h5'}")
+    click.echo(result_table([result]))

@@ -1,0 +1,43 @@
+"""``hpsbench generate``."""
+
+from pathlib import Path
+
+import click
+
+from hpsbench.cli.options import (
+    body_for,
+    body_option,
+    data_option,
+    dataset_for,
+    out_option,
+    progress_bar,
+    protocol_for,
+    shard_option,
+    talk,
+    workers_option,
+)
+
+
+@click.command("generate")
+@click.option("--protocol", "name", help="A protocol's name or .toml file [default: openhps-xocc].")
+@data_option
+@body_option
+@out_option
+@click.option("--images/--plans-only", default=False, help="Write the occluded images too, or the plans alone [default: plans only].")
+@workers_option
+@shard_option
+def generate_command(name: str | None, **settings) -> None:
+    """Make the occluded test set of a protocol: plans as data, and its images where asked for."""
+    run_generate(name, "openhps-xocc", **settings)
+
+
+def run_generate(
+    name: str | None, embedded: str, *, data: Path | None, body: Path | None, out: Path, images: bool, workers: int, shard
+) -> None:
+    """What ``generate`` and ``make-xocc`` do with their options."""
+    from hpsbench.generate import generate
+
+    protocol = protocol_for(name, data, embedded)
+    dataset = dataset_for(protocol, data, body_for(protocol.data.dataset, body))
+    manifest = generate(protocol, dataset, out, images=images, workers=workers, shard=shard, progress=progress_bar("generate"))
+    talk(f"{manifest['counts']['written']} plans{' and images' if images else ''} in {out}. Next: hpsbench verify {out}")

@@ -1,0 +1,22 @@
+"""``hpsbench merge``."""
+
+from pathlib import Path
+
+import click
+
+from hpsbench.cli.options import out_option, talk
+
+
+@click.command("merge")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@out_option
+def merge_command(folders: tuple[Path, ...], out: Path) -> None:
+    """Join the FOLDERS that `generate --shard` or `eval --shard` wrote: the same bytes and numbers as one run."""
+    if all((folder / "manifest.json").is_file() for folder in folders):
+        from hpsbench.generate import merge
+
+        talk(f"{merge(folders, out)['counts']['written']} plans in {out}")
+    else:
+        from hpsbench.evaluate import merge_results
+
+        talk(f"{merge_results(folders, out).n_evaluated} people in {out}")
