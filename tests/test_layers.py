@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1] / "hpsbench"
 FLOORS = [
     {"types", "errors"},
     {"skeleton", "geometry", "image", "seeds", "registry", "safeload", "store"},
-    {"body", "render"},
+    {"body", "draw", "render"},
     {"models/nets", "models/ik"},
     {"datasets", "occluders", "models", "metrics"},
     {"protocol"},
