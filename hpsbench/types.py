@@ -6,7 +6,7 @@ they belong to, with pixel (0, 0) covering [0, 1) x [0, 1): the centre of the fi
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -248,3 +248,43 @@ class Errors:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one model under one protocol: the whole of ``result.json``.
+
+    ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body" and "weights". ``frames``:
+    person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``scores``: the rows of
+    ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result.
+    """
+
+    model: Card
+    dataset: Card
+    dataset_name: str
+    body: Card
+    protocol: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    frames: Mapping[str, Any]
+    n_expected: int
+    n_evaluated: int
+    n_failed: int
+    limit: int | None
+    shard: tuple[int, int]
+    scores: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> str:
+        """Indented JSON with sorted keys; the same text for the same result."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """The result in such a text. Raises ValueError, TypeError or KeyError where it is none."""
+        record = json.loads(text)
+        for key in ("model", "dataset", "body"):
+            card = record[key]
+            record[key] = Card(**{**card, "trained_on": tuple(card["trained_on"])})
+        return cls(**{**record, "shard": tuple(record["shard"]), "scores": tuple(record["scores"])})

@@ -9,9 +9,7 @@ STATES = ("visible", "occluded", "outside")
 # Joints of evaluation skeletons without a namesake among the 24 of SMPL, and the SMPL joint that lies nearest in the body.
 NEAREST_SMPL = {
     "spine": "spine2",
-    "thorax": "neck",
     "nose": "head",
-    "headtop": "head",
     "head_top": "head",
     "left_eye": "head",
     "right_eye": "head",

@@ -1,0 +1,183 @@
+"""The straight line: samples, plans, views, predictions, errors, result. One call, ``evaluate``."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.datasets.base import Dataset
+from hpsbench.errors import ResultError
+from hpsbench.evaluate.answers import Answers
+from hpsbench.evaluate.people import FrameReader, Person, person_batches, read_plans
+from hpsbench.evaluate.rows import Rows, joined
+from hpsbench.evaluate.run import RunFolder, read_result, read_shards, versions
+from hpsbench.evaluate.scoring import Scorer
+from hpsbench.metrics.joints import accel
+from hpsbench.metrics.summary import Flags, counts_of, summarise
+from hpsbench.models.base import Model, pick_device
+from hpsbench.protocol import Protocol
+from hpsbench.skeleton import JOINT_NAMES
+from hpsbench.store import sha256_of_bytes
+from hpsbench.types import Errors, Result
+
+__all__ = ["evaluate", "merge_results", "read_result"]
+
+_PART_ROWS = 256
+
+
+def evaluate(
+    model: Model,
+    protocol: Protocol,
+    dataset: Dataset,
+    bodies: Bodies,
+    out: Path | str,
+    *,
+    device: str = "cpu",
+    batch_size: int = 32,
+    workers: int = 0,
+    limit: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+    resume: bool = True,
+    generated: Path | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """The result of ``model`` under ``protocol``; ``errors.h5`` (a row per person) and ``result.json`` in ``out``.
+
+    A run that was killed goes on where it was; with ``resume`` False it starts over. ``limit`` takes the first samples of
+    the dataset only, ``shard`` (index, number) one part of them, to be joined by ``merge_results``. ``generated`` is a
+    folder of written plans to use in place of drawn ones. ``device``, ``batch_size`` and ``workers`` move no number beyond the
+    float noise of the model. Raises ResultError where ``out`` belongs to another run, PredictionError for answers that cannot
+    be scored, and whatever the dataset raises.
+    """
+    where = pick_device(device)
+    scorer = Scorer(bodies, protocol.score, where)
+    frames = _selected_frames(dataset, limit, shard)
+    columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
+    about = _about(model, protocol, dataset, bodies) | {"limit": limit, "shard": tuple(shard), "n_expected": sum(map(len, frames))}
+    folder = RunFolder(Path(out), _identity(about, dataset, frames), columns, resume=resume)
+    if (before := folder.finished()) is not None:
+        return before
+    plans = None if generated is None else read_plans(generated, protocol)
+    parts = folder.done()
+    left = _left(frames, dataset.ids, parts)
+    answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
+    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, plans), batch_size, workers)
+    parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
+    rows = joined(parts)
+    summary = _summary(rows, columns, protocol.score.metrics, protocol.score.averaging)
+    result = Result(**about, **summary, device=_device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
+    folder.finish(rows, result)
+    return result
+
+
+def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
+    """The result of one evaluation whose shards lie in ``folders``, equal to that of one run; written to ``out``.
+
+    Raises ResultError where they belong to different evaluations, or where a shard is missing or there twice.
+    """
+    results, rows, identity, columns = read_shards(folders)
+    first = results[0]
+    score = first.protocol["content"]["score"]
+    merged = replace(
+        first,
+        n_expected=sum(result.n_expected for result in results),
+        shard=(0, 1),
+        device=" + ".join(sorted({result.device for result in results})),
+        **_summary(rows, columns, score["metrics"], score["averaging"]),
+    )
+    RunFolder(Path(out), identity, columns, resume=True).finish(rows, merged)
+    return merged
+
+
+def _selected_frames(dataset: Dataset, limit: int | None, shard: tuple[int, int]) -> list[list[int]]:
+    """The places of the people to evaluate, by frame: the first ``limit`` people, then one of ``shard[1]`` stretches of frames."""
+    end = len(dataset) if limit is None else limit
+    frames = [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
+    index, number = shard
+    if not 0 <= index < number or number > len(frames):
+        raise ResultError(f"Shard {index + 1} of {number} of {len(frames)} frames is empty or no shard. Use at most one shard per frame.")
+    first, last = (len(frames) * k // number for k in (index, index + 1))
+    return frames[first:last]
+
+
+def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -> dict[str, Any]:
+    """The part of a Result that is known before any work."""
+    return {
+        "model": model.card,
+        "dataset": dataset.card,
+        "dataset_name": f"{dataset.name}/{dataset.split}",
+        "body": bodies.card,
+        "protocol": {"id": protocol.id, "sha256": protocol.sha256, "content": protocol.content},
+        "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
+        "versions": versions(),
+        "frames": asdict(dataset.counts),
+    }
+
+
+def _identity(about: Mapping[str, Any], dataset: Dataset, frames: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
+    ids = dataset.ids
+    text = "\n".join(sorted(ids[i] for frame in frames for i in frame))
+    return {
+        "model": about["model"].name,
+        "protocol": about["protocol"]["id"],
+        "protocol_sha256": about["protocol"]["sha256"],
+        "dataset": about["dataset_name"],
+        **{f"{name}_fingerprint": value for name, value in about["fingerprints"].items()},
+        "hpsbench": about["versions"]["hpsbench"],
+        "limit": about["limit"],
+        "shard": list(about["shard"]),
+        "samples_sha256": sha256_of_bytes(text.encode()),
+    }
+
+
+def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], parts: Sequence[Rows]) -> list[list[int]]:
+    """The frames, without the people that some part already holds."""
+    done = {name for part in parts for name in part["ids"]}
+    return [rest for frame in frames if (rest := [i for i in frame if ids[i] not in done])]
+
+
+def _work(
+    folder: RunFolder, answers: Answers, batches: Iterator[list[Person]], progress: Callable[[int], None], before: Sequence[Rows]
+) -> list[Rows]:
+    """Score every batch; parts of some hundred rows are kept for good as soon as they are full."""
+    count = sum(len(part["ids"]) for part in before)
+    parts: list[Rows] = []
+    fresh: list[Rows] = []
+    with torch.inference_mode():
+        for people in batches:
+            fresh.append(answers.rows(people))
+            count += len(people)
+            if sum(len(rows["ids"]) for rows in fresh) >= _PART_ROWS:
+                parts.append(joined(fresh))
+                folder.add(parts[-1])
+                fresh = []
+            progress(count)
+    return [*parts, *fresh]
+
+
+def _count_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    return (lambda count: None) if progress is None else (lambda count: progress(count, total))
+
+
+def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], metrics: Sequence[str], averaging: str) -> dict[str, Any]:
+    """The counts and scores of a Result. Accelerations are measured here, where whole tracks are at hand."""
+    if "accel" in metrics:
+        rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], rows["tracks"], rows["frames"])
+    errors = Errors(
+        ids=tuple(rows["ids"]),
+        tracks=tuple(rows["tracks"]),
+        frames=rows["frames"],
+        failed=rows["failed"],
+        values={key: rows[f"values/{key}"] for key in metrics},
+        columns={key: tuple(columns[key]) for key in metrics},
+    )
+    flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
+    return {"scores": tuple(summarise(errors, flags, metrics, averaging)), **counts_of(errors)}
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -1,0 +1,100 @@
+"""What a model answers for people, as rows of the table: predicted, checked, scored, and failures replaced as the protocol says."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.errors import PredictionError
+from hpsbench.evaluate.people import Person, view_batch
+from hpsbench.evaluate.rows import Rows
+from hpsbench.evaluate.scoring import Scorer, failed_rows, part_of
+from hpsbench.metrics import METRICS
+from hpsbench.models.base import Model, load_model
+from hpsbench.types import Prediction, ViewBatch
+
+_SHOWN_IDS = 5
+
+
+class Answers:
+    """A model and a scorer: people in, rows out. ``on_failure``: "mean-pose", "nan" or "error"."""
+
+    def __init__(self, model: Model, scorer: Scorer, bodies: Bodies, on_failure: str, device: torch.device):
+        self.model, self.scorer, self.bodies = model, scorer, bodies
+        self.on_failure, self.device = on_failure, device
+
+    @cached_property
+    def fallback(self) -> Model:
+        """The model that always answers the mean pose."""
+        return load_model("mean-pose", weights=(), bodies=self.bodies, device=self.device)
+
+    def rows(self, people: Sequence[Person]) -> Rows:
+        """A row per person, in their order. Raises PredictionError for answers that cannot be scored."""
+        batch = view_batch(people, self.device)
+        prediction = self.model.predict(batch)
+        if len(prediction.failed) != len(people):
+            raise PredictionError(
+                f"{self.model.card.name} gave {len(prediction.failed)} answers for {len(people)} people; expected one each."
+            )
+        failed = failed_rows(prediction)
+        rows: Rows = {
+            "ids": np.array([person.id for person in people], dtype=object),
+            "tracks": np.array([person.track for person in people], dtype=object),
+            "frames": np.array([person.frame for person in people], dtype=np.int64),
+            "failed": failed,
+            "coverage": np.array([person.hidden.coverage for person in people], dtype=np.float64),
+            "occluded": np.stack([person.hidden.occluded for person in people]).astype(bool),
+            "outside": np.stack([person.hidden.outside for person in people]).astype(bool),
+        }
+        return rows | self._measured(people, batch, prediction, failed)
+
+    def _measured(self, people: Sequence[Person], batch: ViewBatch, prediction: Prediction, failed: np.ndarray) -> Rows:
+        columns = self.scorer.columns
+        width = len(columns["joints"])
+        values = {f"values/{key}": np.full((len(people), len(columns[key])), np.nan) for key in self.scorer.rule.metrics}
+        values |= {key: np.full((len(people), width, 3), np.nan) for key in ("joints/pred", "joints/gt")}
+        good, bad = np.flatnonzero(~failed), np.flatnonzero(failed)
+        self._fill(values, good, people, part_of(prediction, good.tolist()))
+        if len(good) and all(np.isnan(values[key][good]).all() for key in values if key != "joints/gt"):
+            raise PredictionError(_unscorable(self.model.card.name, prediction, self.scorer))
+        if len(bad) and self.on_failure == "error":
+            names = ", ".join(people[row].id for row in bad[:_SHOWN_IDS]) + (", ..." if len(bad) > _SHOWN_IDS else "")
+            raise PredictionError(
+                f"{self.model.card.name} has no valid answer (NaN, infinite or marked as failed) for {len(bad)} of {len(people)} people: {names}. "
+                "The protocol expects one for each: mend the model, or use a protocol that counts failures."
+            )
+        if len(bad) and self.on_failure == "mean-pose":
+            some = bad.tolist()
+            self._fill(values, bad, people, self.fallback.predict(_part_of_batch(batch, some)))
+            for key in self.scorer.rule.metrics:
+                if not _gives(prediction, METRICS[key].needs):
+                    values[f"values/{key}"][bad] = np.nan
+        return values
+
+    def _fill(self, values: Rows, places: np.ndarray, people: Sequence[Person], prediction: Prediction) -> None:
+        if len(places):
+            for key, some in self.scorer.measure(prediction, [people[place].truth for place in places]).items():
+                values[key][places] = some
+
+
+def _gives(prediction: Prediction, need: str) -> bool:
+    """Whether the model's answers hold what a metric needs."""
+    if need == "rotations":
+        return prediction.rotmats is not None
+    return need != "mesh" or prediction.rotmats is not None or prediction.vertices is not None
+
+
+def _part_of_batch(batch: ViewBatch, rows: list[int]) -> ViewBatch:
+    crops = None if batch.crops is None else batch.crops[rows]
+    return ViewBatch(tuple(batch.ids[row] for row in rows), crops, batch.squares_xyxy[rows], batch.intrinsics[rows])
+
+
+def _unscorable(name: str, prediction: Prediction, scorer: Scorer) -> str:
+    gives = prediction.skeleton or "vertices alone"
+    rule = scorer.rule
+    return (
+        f"{name} gives {gives}, of which nothing can be scored: the protocol measures {', '.join(rule.metrics)} on {rule.joints} out of "
+        f"{rule.regressor}. Give rotmats and betas, or joints of '{rule.regressor}'."
+    )

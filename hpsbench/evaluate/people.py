@@ -1,0 +1,153 @@
+"""From a dataset to batches of people: each frame is read and decoded once, in worker processes if asked for."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from hpsbench.datasets.base import Dataset as PeopleDataset
+from hpsbench.errors import HpsbenchError, ResultError
+from hpsbench.image import crop_square, square_of_box
+from hpsbench.occlude import apply_plan, hidden_by, make_plan
+from hpsbench.protocol import Protocol
+from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
+
+# People of a frame belong to different tracks, which then come in turns.
+_TRACKS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person, occluded and cropped: what the model gets, what the score needs, and what the plan hid."""
+
+    id: str
+    track: str
+    frame: int
+    truth: Truth
+    hidden: Hidden
+    crop: np.ndarray | None
+    square_xyxy: np.ndarray
+    intrinsics: np.ndarray
+
+
+class FrameReader(Dataset[list[Person] | HpsbenchError]):
+    """The people of the k-th frame. An error of ours comes back as a value, since a worker would wrap its text."""
+
+    def __init__(
+        self,
+        dataset: PeopleDataset,
+        frames: Sequence[Sequence[int]],
+        protocol: Protocol,
+        crop: CropSpec | None,
+        plans: Mapping[str, OcclusionPlan] | None,
+    ):
+        self.dataset, self.frames, self.protocol, self.crop, self.plans = dataset, frames, protocol, crop, plans
+        self.tracks: dict[str, list[Sample]] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, k: int) -> list[Person] | HpsbenchError:
+        try:
+            images: dict[str, np.ndarray] = {}
+            return [self._person(self.dataset[i], images) for i in self.frames[k]]
+        except HpsbenchError as error:
+            return error
+
+    def _person(self, sample: Sample, images: dict[str, np.ndarray]) -> Person:
+        plan = make_plan(sample, self.protocol, self._track_of(sample)) if self.plans is None else self._planned(sample)
+        view = apply_plan(_decoded_once(sample.view, images), plan)
+        square = view.window_xyxy
+        if square is None:
+            square = square_of_box(view.bbox_xyxy, 1.0 if self.crop is None else self.crop.box_scale)
+        crop = None if self.crop is None else crop_square(view.read(), square, self.crop.side)
+        hidden = hidden_by(plan, sample)
+        return Person(sample.id, sample.track, sample.frame, sample.truth, hidden, crop, np.asarray(square), view.intrinsics)
+
+    def _track_of(self, sample: Sample) -> list[Sample]:
+        if not self.protocol.occluders:
+            return []
+        if sample.track not in self.tracks:
+            self.tracks = dict(list(self.tracks.items())[1 - _TRACKS_KEPT :])
+            self.tracks[sample.track] = self.dataset.track(sample.track)
+        return self.tracks[sample.track]
+
+    def _planned(self, sample: Sample) -> OcclusionPlan:
+        plan = self.plans.get(sample.id)
+        if plan is None:
+            raise ResultError(f"The generated plans hold none for '{sample.id}'. Generate them again, for the whole dataset.")
+        return plan
+
+
+def _decoded_once(view: View, images: dict[str, np.ndarray]) -> View:
+    """The same view, whose image is read at the first call only and shared through ``images``."""
+
+    def read() -> np.ndarray:
+        if view.image_key not in images:
+            images[view.image_key] = view.read()
+        return images[view.image_key]
+
+    return replace(view, read=read)
+
+
+def read_plans(folder: Path | str, protocol: Protocol) -> dict[str, OcclusionPlan]:
+    """The plans of a generated folder by sample id. Raises ResultError where they are missing, broken or of another protocol."""
+    path = Path(folder) / "plans.jsonl.gz"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            plans = [OcclusionPlan.from_record(json.loads(line)) for line in lines]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise ResultError(f"{path} cannot be read: {error}. Expected a folder of `hpsbench generate`; generate it again.") from error
+    for plan in plans:
+        if plan.protocol_id != protocol.id:
+            raise ResultError(
+                f"{path} was made by protocol '{plan.protocol_id}', but '{protocol.id}' is to be measured. Generate it again."
+            )
+    return {plan.sample_id: plan for plan in plans}
+
+
+def person_batches(reader: FrameReader, batch_size: int, workers: int) -> Iterator[list[Person]]:
+    """People in order, ``batch_size`` at a time whatever the number of people in a frame; the last batch may be smaller."""
+    loader = DataLoader(
+        reader,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_one_thread,
+    )
+    waiting: list[Person] = []
+    for people in loader:
+        if isinstance(people, HpsbenchError):
+            raise people
+        waiting += people
+        while len(waiting) >= batch_size:
+            yield waiting[:batch_size]
+            waiting = waiting[batch_size:]
+    if waiting:
+        yield waiting
+
+
+def _as_it_is(people: list[Person] | HpsbenchError) -> list[Person] | HpsbenchError:
+    return people
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def view_batch(people: Sequence[Person], device: torch.device) -> ViewBatch:
+    """The batch that a model gets, on its device."""
+    crops = None
+    if people[0].crop is not None:
+        crops = torch.from_numpy(np.stack([person.crop for person in people])).permute(0, 3, 1, 2).contiguous().to(device)
+    squares = torch.from_numpy(np.stack([person.square_xyxy for person in people]).astype(np.float32)).to(device)
+    intrinsics = torch.from_numpy(np.stack([person.intrinsics for person in people]).astype(np.float32)).to(device)
+    return ViewBatch(tuple(person.id for person in people), crops, squares, intrinsics)

@@ -1,0 +1,55 @@
+"""The table of per-person rows: in memory a dict of arrays of equal length, on disk one HDF5 file, whole or not at all.
+
+Keys: "ids", "tracks", "frames", "failed", "coverage"; "occluded" and "outside" (N, J) of the truth's skeleton;
+"values/<metric>" (N, K) in metres or radians; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpsbench.errors import ResultError
+from hpsbench.store import write_bytes
+
+Rows = dict[str, np.ndarray]
+_TEXT = ("ids", "tracks")
+
+
+def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> None:
+    """Write rows with the identity of the run and the names of the columns of each (N, K) array."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["identity"] = json.dumps(identity, sort_keys=True)
+        file.attrs["columns"] = json.dumps({key: list(names) for key, names in columns.items()}, sort_keys=True)
+        for key, array in rows.items():
+            if key in _TEXT:
+                file.create_dataset(key, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(key, data=array, compression="gzip", shuffle=True)
+    write_bytes(path, memory.getvalue())
+
+
+def read_rows(path: Path) -> tuple[Rows, dict[str, Any], dict[str, list[str]]]:
+    """(rows, identity, columns) of a file of ``write_rows``. Raises ResultError where it is missing or broken."""
+    try:
+        with h5py.File(path, "r") as file:
+            rows: Rows = {}
+            file.visititems(lambda key, node: rows.update({key: node[...]}) if isinstance(node, h5py.Dataset) else None)
+            identity, columns = json.loads(file.attrs["identity"]), json.loads(file.attrs["columns"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ResultError(f"{path} cannot be read: {error}. Expected the rows of an evaluation: run it again.") from error
+    for key in _TEXT:
+        rows[key] = np.array([text.decode() for text in rows[key]], dtype=object)
+    return rows, identity, columns
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All parts below one another, ordered by sample id, so that no order of work can show in the result."""
+    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    order = np.argsort(rows["ids"].astype(str), kind="stable")
+    return {key: array[order] for key, array in rows.items()}

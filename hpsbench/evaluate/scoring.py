@@ -1,0 +1,182 @@
+"""One batch of predictions against its truths: both sides as bodies, then the protocol's metrics, nothing reduced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.body.kinematics import forward_kinematics
+from hpsbench.body.model import BodyOutput
+from hpsbench.errors import PredictionError, UnknownNameError
+from hpsbench.geometry import rotvec_to_rotmat
+from hpsbench.metrics import METRICS
+from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
+from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
+from hpsbench.metrics.vertices import pa_pve, pve
+from hpsbench.protocol import ScoreRule
+from hpsbench.skeleton import JOINT_NAMES, PARENTS, subset
+from hpsbench.types import Prediction, Truth
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison, float64: ``joints`` (B, J, 3) m of the protocol's regressor, ``vertices`` (B, V, 3) m, ``rotations``
+    (B, 24, 3, 3) global; NaN where one person has none, None where nobody has."""
+
+    joints: Tensor | None
+    vertices: Tensor | None
+    rotations: Tensor | None
+
+
+class Scorer:
+    """The metrics of a protocol's score rule, on bodies of its own in float64, so that no number depends on the batch."""
+
+    def __init__(self, bodies: Bodies, rule: ScoreRule, device: torch.device):
+        for key in rule.metrics:
+            if key not in METRICS:
+                raise UnknownNameError(key, "metric", METRICS)
+        self.bodies = bodies.to(device, torch.float64)
+        self.rule, self.device = rule, device
+        self.scored = subset(rule.regressor, rule.joints)
+        self.fitted = subset(rule.regressor, rule.pa_fit)
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """The names of the columns of each metric, and of the joints kept for accelerations."""
+        joints = JOINT_NAMES[self.rule.joints]
+        of_need = {
+            "joints": joints,
+            "track": joints,
+            "mesh": ("mesh",),
+            "rotations": tuple(JOINT_NAMES["smpl24"][joint] for joint in MPJAE_JOINTS),
+        }
+        return {key: of_need[METRICS[key].needs] for key in self.rule.metrics} | {"joints": joints}
+
+    def measure(self, prediction: Prediction, truths: Sequence[Truth]) -> dict[str, np.ndarray]:
+        """{"values/<metric>": (B, K), "joints/pred", "joints/gt": (B, J, 3)} in metres and radians; NaN: not measured.
+
+        The prediction's mesh is the neutral body of its rotmats and betas, at translation 0; without those its ``vertices``
+        as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own where its skeleton
+        holds the protocol's.
+        """
+        parts = []
+        for start in range(0, len(truths), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            parts.append(self._errors(self._answer(part_of(prediction, rows)), self._truth(truths[rows])))
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _answer(self, prediction: Prediction) -> Side:
+        if prediction.rotmats is not None:
+            rotmats = self._double(prediction.rotmats)
+            return self._posed(self.bodies.neutral(self._double(prediction.betas), rotmats), rotmats)
+        if prediction.vertices is not None:
+            vertices = self._double(prediction.vertices)
+            expected = self.bodies.neutral.n_vertices
+            if vertices.shape[1] != expected:
+                raise PredictionError(f"Predicted meshes have {vertices.shape[1]} vertices, expected the {expected} of the body in use.")
+            joints = self.bodies.joints(BodyOutput(vertices, vertices[:, :0]), self.rule.regressor) if self._regresses else None
+            return Side(joints, vertices, None)
+        return Side(self._named(self._double(prediction.joints), prediction.skeleton), None, None)
+
+    @property
+    def _regresses(self) -> bool:
+        return self.rule.regressor not in ("smpl24", "j29")
+
+    def _truth(self, truths: Sequence[Truth]) -> Side:
+        """A truth with a body is posed; one without keeps its annotated joints, and has neither mesh nor rotations."""
+        posed = [row for row, truth in enumerate(truths) if truth.rotvecs is not None and truth.betas is not None]
+        if len(posed) == len(truths):
+            return self._truth_bodies(truths)
+        joints = torch.stack([self._annotated(truth) for truth in truths])
+        if not posed:
+            return Side(joints, None, None)
+        side = self._truth_bodies([truths[row] for row in posed])
+        joints[posed] = side.joints
+        return Side(joints, _spread(side.vertices, posed, len(truths)), _spread(side.rotations, posed, len(truths)))
+
+    def _truth_bodies(self, truths: Sequence[Truth]) -> Side:
+        rotvecs = torch.from_numpy(np.stack([truth.rotvecs for truth in truths])).to(self.device, torch.float64)
+        betas = torch.from_numpy(np.stack([truth.betas for truth in truths])).to(self.device, torch.float64)
+        genders = [truth.gender if self.rule.gt_gender == "gendered" else "neutral" for truth in truths]
+        rotmats = rotvec_to_rotmat(rotvecs)
+        return self._posed(self.bodies.forward(betas, rotmats, None, genders), rotmats)
+
+    def _annotated(self, truth: Truth) -> Tensor:
+        joints = torch.from_numpy(np.where(truth.valid[:, None], truth.joints, np.nan)).to(self.device, torch.float64)
+        return self._named(joints, truth.skeleton)
+
+    def _named(self, joints: Tensor, skeleton: str) -> Tensor:
+        """Joints (..., J, 3) of one skeleton in the order of the protocol's regressor; NaN for a joint that it lacks."""
+        names = JOINT_NAMES[skeleton]
+        wanted = JOINT_NAMES[self.rule.regressor]
+        answer = joints.new_full((*joints.shape[:-2], len(wanted), 3), torch.nan)
+        have = [place for place, name in enumerate(wanted) if name in names]
+        answer[..., have, :] = joints[..., [names.index(wanted[place]) for place in have], :]
+        return answer
+
+    def _posed(self, output: BodyOutput, rotmats: Tensor) -> Side:
+        _, rotations = forward_kinematics(rotmats, torch.zeros_like(rotmats[..., 0]), PARENTS["smpl24"])
+        return Side(self.bodies.joints(output, self.rule.regressor), output.vertices, rotations)
+
+    def _double(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to(self.device, torch.float64)
+
+    def _errors(self, pred: Side, gt: Side) -> dict[str, np.ndarray]:
+        count = len(gt.joints)
+        answer = self._joint_errors(pred, gt)
+        if pred.vertices is not None and gt.vertices is not None:
+            roots = (None, None)
+            if self.rule.pve_align == "root":
+                roots = tuple(root_position(side.joints, self.rule.regressor, self.rule.root) for side in (pred, gt))
+            answer["pve"] = pve(pred.vertices, gt.vertices, *roots)
+            if "pa_pve" in self.rule.metrics:
+                answer["pa_pve"] = pa_pve(pred.vertices, gt.vertices)
+        if pred.rotations is not None and gt.rotations is not None:
+            answer["mpjae"] = mpjae(pred.rotations, gt.rotations)
+            _, rotation, _ = fit_similarity(pred.joints[:, self.fitted], gt.joints[:, self.fitted])
+            answer["pa_mpjae"] = mpjae(pred.rotations, gt.rotations, rotation)
+        columns = self.columns
+        values = {
+            f"values/{key}": answer[key].cpu().numpy() if key in answer else np.full((count, len(columns[key])), np.nan)
+            for key in self.rule.metrics
+        }
+        return values | {key: answer[key].cpu().numpy() for key in ("joints/pred", "joints/gt")}
+
+    def _joint_errors(self, pred: Side, gt: Side) -> dict[str, Tensor]:
+        pred_joints = torch.full_like(gt.joints, torch.nan) if pred.joints is None else pred.joints
+        roots = [root_position(joints, self.rule.regressor, self.rule.root) for joints in (pred_joints, gt.joints)]
+        scored = [joints[:, self.scored] for joints in (pred_joints, gt.joints)]
+        return {
+            "mpjpe": mpjpe(*scored, *roots),
+            "pa_mpjpe": pa_mpjpe(*scored, pred_joints[:, self.fitted], gt.joints[:, self.fitted]),
+            "joints/pred": scored[0] - roots[0][:, None],
+            "joints/gt": scored[1] - roots[1][:, None],
+        }
+
+
+def part_of(prediction: Prediction, rows: slice | Sequence[int]) -> Prediction:
+    """The prediction of some of the people."""
+    fields = {name: getattr(prediction, name) for name in Prediction.__dataclass_fields__}
+    return Prediction(**{name: value[rows] if isinstance(value, Tensor) else value for name, value in fields.items()})
+
+
+def failed_rows(prediction: Prediction) -> np.ndarray:
+    """(B,) bool: the model says so, or any number of its answer is NaN or infinite."""
+    failed = prediction.failed.cpu().clone()
+    for name in ("joints", "rotmats", "betas", "vertices"):
+        value = getattr(prediction, name)
+        if value is not None:
+            failed |= ~torch.isfinite(value.flatten(1)).all(1).cpu()
+    return failed.numpy()
+
+
+def _spread(values: Tensor, rows: Sequence[int], count: int) -> Tensor:
+    """(count, ...) with ``values`` at ``rows`` and NaN elsewhere."""
+    answer = values.new_full((count, *values.shape[1:]), torch.nan)
+    answer[rows] = values
+    return answer
