@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpsbench.body.kinematics import swing_rotation, twist_rotation
+from hpsbench.body.kinematics import bone_axes, forward_kinematics, normalised_phi, swing_rotation, twist_rotation
 from hpsbench.skeleton import J29_CHILDREN, PARENTS
 
 FALLBACK = 0.015
@@ -49,6 +49,12 @@ class AnalyticIK:
         solve = adaptive_pose if self.adaptive else naive_pose
         return solve(joints29, phi, self.rest_joints29(betas))
 
+    def posed(self, joints29: Tensor, phi: Tensor, betas: Tensor) -> Tensor:
+        """The skeleton (B, 24, 3) m of rest bones in the pose that ``ik`` finds."""
+        rest = self.rest_joints29(betas)
+        rotmats = (adaptive_pose if self.adaptive else naive_pose)(joints29, phi, rest).rotmats
+        return forward_kinematics(rotmats, rest[:, :24], PARENTS["smpl24"])[0]
+
 
 def bones(joints29: Tensor) -> Tensor:
     """Each joint minus its parent (B, 29, 3); row 0 is zero."""
@@ -78,11 +84,9 @@ def pelvis_by_spine(p: Tensor, q: Tensor) -> Tensor:
     return swing_rotation(*flat) @ first
 
 
-def _twists(phi: Tensor, q: Tensor) -> Tensor:
+def _twists(phi: Tensor, rest29: Tensor) -> Tensor:
     """Twist rotations (B, 23, 3, 3) of joints 1..23 about their rest bones."""
-    cos_sin = phi / (phi.norm(dim=-1, keepdim=True) + _EPS)
-    axis = q[:, J29_CHILDREN[1:24]]
-    return twist_rotation(axis / axis.norm(dim=-1, keepdim=True), cos_sin)
+    return twist_rotation(bone_axes(rest29)[:, 1:], normalised_phi(phi))
 
 
 def _turn_back(rotation: Tensor, vector: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ def _turn_back(rotation: Tensor, vector: Tensor) -> Tensor:
 def naive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose:
     """The pose whose bones point along the bones of the joints (B, 29, 3) m, one by one; errors add up along the chain."""
     p, q = bones(joints29), bones(rest29)
-    twist = _twists(phi, q)
+    twist = _twists(phi, rest29)
     relative, total = {0: pelvis_by_spine(p, q)}, {}
     total[0] = relative[0]
     for level in _LEVELS:
@@ -112,7 +116,7 @@ def adaptive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose
     """
     p, q = bones(joints29), bones(rest29)
     target = joints29 - joints29[:, :1] + rest29[:, :1]
-    twist = _twists(phi, q)
+    twist = _twists(phi, rest29)
     relative, chain = {0: pelvis_by_svd(p, q)}, {0: rest29[:, 0]}
     total = {0: relative[0]}
     for level in _LEVELS:

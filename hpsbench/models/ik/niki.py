@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpsbench.body.kinematics import normalised_phi
 from hpsbench.geometry import rot6d_rows_to_rotmat
 from hpsbench.models.ik.flow import CouplingFlow, ShapedCouplingFlow
 
@@ -104,11 +105,6 @@ def _joints_of(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return joints.reshape(-1, 29, 3), sigma, padding
 
 
-def normalised_phi(phi: Tensor) -> Tensor:
-    """Twist pairs (B, 23, 2) over (their length + 1e-8)."""
-    return phi / (phi.norm(dim=-1, keepdim=True) + 1e-8)
-
-
 class NikiTwistSwing(nn.Module):
     """Joints to swing rotations by one flow, swing and twist to rotations by another."""
 
@@ -198,10 +194,3 @@ def placed_translation(joints29: Tensor, uv: Tensor, sigma: Tensor, camera: Tens
 def build_niki(config: NikiConfig) -> NikiTwistSwing | NikiOneStage:
     """The network of a configuration."""
     return NikiTwistSwing(config) if config.kind == "twist-swing" else NikiOneStage(config)
-
-
-def recognised_config(state: Mapping[str, Tensor]) -> NikiConfig | None:
-    """The released configuration that a state_dict (without its prefix ``regressor.``) belongs to by its keys, or None."""
-    if "flow_j2s.jts_masks" in state:
-        return TWIST_SWING
-    return ONE_STAGE if "flow.mask" in state and "camnet.init_cam" in state else None

@@ -10,10 +10,12 @@ Source: Li et al., HybrIK, CVPR 2021, and its released code.
 import torch
 from torch import Tensor
 
+from hpsbench.skeleton import mirror
+
 DEPTH_UNIT = 2.2
 CROP_OVER_FOCAL = 0.256
 _EPS = 1e-12
-_MIRROR29 = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22, 24, 26, 25, 28, 27)
+_MIRROR29 = mirror("j29")
 
 
 def heatmap_probabilities(logits: Tensor) -> Tensor:
@@ -31,7 +33,7 @@ def expected_uvd(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     for marginal in marginals:
         count = marginal.shape[-1]
         cells = torch.arange(count, dtype=marginal.dtype, device=marginal.device)
-        axes.append((marginal * cells).sum(dim=-1) / count - 0.5)
+        axes.append((marginal @ cells) / count - 0.5)
     return torch.stack(axes, dim=-1), probabilities.flatten(2).amax(dim=2)
 
 

@@ -40,7 +40,7 @@ class HybrikConfig:
     ``shrink``: crops of ``input_side`` px are averaged over squares of so many pixels first, a cheap small input without aliasing.
     ``camera``: outputs of the camera head, scale first. ``intrinsics``: use the true crop side / focal length instead of 0.256.
     ``refine``: how the camera scale is fitted after the first inverse kinematics, see ``camera_state``.
-    ``init_betas``: what the shape head's answer is added to.
+    ``init_betas``: what the shape head's answer is added to. ``flip``: average over the crop and its mirror image.
     """
 
     backbone: str = "resnet"
@@ -56,6 +56,7 @@ class HybrikConfig:
     refine: str = "none"
     init_betas: tuple[float, ...] = MEAN_BETAS
     init_scale: float = 0.9
+    flip: bool = False
 
     def __post_init__(self):
         if self.backbone not in ("resnet", "hrnet"):
@@ -244,10 +245,27 @@ def camera_state(
     return HybrikState(joints, root, scale, heads.sigma, heads.phi, heads.betas, heads.uvd)
 
 
-def recognised_config(state: Mapping[str, Tensor]) -> HybrikConfig | None:
-    """The released configuration that a state_dict belongs to by its keys, or None."""
-    if "preact.stage4.0.fuse_layers.3.0.0.0.weight" in state and "decsigma.weight" in state:
-        return HRNET48
-    if "deconv_layers.0.weight" in state and "preact.layer4.0.conv1.weight" in state and "decsigma.weight" in state:
-        return RESNET34
-    return None
+def crop_state(
+    net: HybrikNet,
+    crops: Tensor,
+    squares_xyxy: Tensor,
+    intrinsics: Tensor,
+    *,
+    pose: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> HybrikState:
+    """What ``net`` says about uint8 crops (B, 3, S, S) of squares (B, 4) px of images with intrinsics (B, 3, 3), in metres.
+
+    ``pose``: see ``camera_state``; needed where the network's configuration refines the camera.
+    """
+    images = normalise_crops(crops)
+    heads = net.forward_flip(images) if net.config.flip else net(images)
+    offset, ratio = crop_geometry(squares_xyxy, intrinsics, net.config)
+    return camera_state(heads, offset, ratio, refine=net.config.refine, pose=pose)
+
+
+def pelvis_in_camera(state: HybrikState, squares_xyxy: Tensor, intrinsics: Tensor, config: HybrikConfig) -> Tensor:
+    """Joint 0 (B, 3) m under the image's true intrinsics: at the depth where it is as large as under the network's own camera."""
+    _, ratio = crop_geometry(squares_xyxy, intrinsics, config)
+    side = squares_xyxy[:, 2:3] - squares_xyxy[:, :1]
+    depth = state.root[:, 2:] * ratio * intrinsics[:, :1, 0] / side
+    return torch.cat([state.root[:, :2], depth], dim=-1)

@@ -1,0 +1,55 @@
+"""``hybrik``: 3D joints, twist and shape out of a crop, then analytic inverse kinematics.
+
+Source: Li et al., HybrIK: A Hybrid Analytical-Neural Inverse Kinematics Solution for 3D Human Pose and Shape Estimation, CVPR 2021.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks
+from hpsbench.models.ik.analytic import AnalyticIK
+from hpsbench.models.nets.hybrik_net import crop_state, pelvis_in_camera
+from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
+
+
+class Hybrik(Model):
+    """A HybrIK network (released ResNet-34 or HRNet-W48 with camera, or the bundled small one) and the adaptive analytic IK."""
+
+    card = Card(
+        name="hybrik",
+        what="3D heat maps, twist and shape from a crop; rotations by analytic inverse kinematics",
+        source="own implementation of https://github.com/Jeff-sjtu/HybrIK",
+        licence="Apache-2.0 (code); that of the file for weights given",
+        paper="Li et al., CVPR 2021",
+    )
+
+    def __init__(self, weights: Sequence[Path], bodies: Bodies, device: torch.device):
+        super().__init__(weights, bodies.to(device, torch.float32), device)
+        checkpoint = checkpoints_by_family(weights, ["hybrik"])["hybrik"]
+        self.net = build_network(checkpoint, "hybrik", device)
+        self.weights_sha256 = checkpoint.sha256
+        self.card = checkpoint.card or self.card
+        self.crop = CropSpec(side=self.net.config.input_side)
+        rest = self.bodies.neutral.rest_joints29
+        self.solver, self.naive = AnalyticIK(rest), AnalyticIK(rest, adaptive=False)
+
+    @torch.inference_mode()
+    def predict(self, batch: ViewBatch) -> Prediction:
+        answer = in_blocks(self._block, batch)
+        finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
+        return Prediction(failed=~finite, skeleton="j29", **answer)
+
+    def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
+        state = crop_state(self.net, batch, refine=self.net.config.refine, pose=self.naive.posed)
+        pelvis = pelvis_in_camera(state, batch, self.net.config)
+        return {
+            "rotmats": self.solver.ik(state.joints29, state.sigma, state.phi, state.betas).rotmats,
+            "betas": state.betas,
+            "joints": state.joints29 + pelvis[:, None],
+            "trans": pelvis - self.bodies.neutral.rest_joints(state.betas)[:, 0],
+            "confidence": 1 - state.sigma,
+        }

@@ -1,0 +1,69 @@
+"""``niki``: HybrIK's joints, twist, shape and uncertainty, turned into rotations by an invertible network.
+
+Source: Li et al., NIKI: Neural Inverse Kinematics with Invertible Neural Networks for 3D Human Pose and Shape Estimation, CVPR 2023.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks, joint_sha256
+from hpsbench.models.ik.analytic import AnalyticIK
+from hpsbench.models.ik.niki import PADDING
+from hpsbench.models.nets.hybrik_net import crop_state, pelvis_in_camera
+from hpsbench.seeds import rng_of
+from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
+
+
+class Niki(Model):
+    """A HybrIK network and a NIKI network (released twist-and-swing or one-stage, or the bundled small one), frame by frame.
+
+    Both checkpoints are given as weights, in any order. The padding noise that the released model draws anew at every call is fixed by the
+    sample id here, so that its answers repeat.
+    """
+
+    card = Card(
+        name="niki",
+        what="HybrIK's joints, twist and uncertainty; rotations by an invertible network",
+        source="own implementation of https://github.com/Jeff-sjtu/NIKI",
+        licence="Apache-2.0 (code); that of the files for weights given",
+        paper="Li et al., CVPR 2023",
+    )
+
+    def __init__(self, weights: Sequence[Path], bodies: Bodies, device: torch.device):
+        super().__init__(weights, bodies.to(device, torch.float32), device)
+        found = checkpoints_by_family(weights, ["hybrik", "niki"])
+        self.net = build_network(found["hybrik"], "hybrik", device)
+        self.flow = build_network(found["niki"], "niki", device)
+        self.weights_sha256 = joint_sha256([found[family].sha256 for family in ("hybrik", "niki")])
+        self.card = found["niki"].card or self.card
+        self.crop = CropSpec(side=self.net.config.input_side)
+        self.refine = "niki" if self.net.config.refine == "hybrik" else self.net.config.refine
+        self.solver = AnalyticIK(self.bodies.neutral.rest_joints29)
+
+    @torch.inference_mode()
+    def predict(self, batch: ViewBatch) -> Prediction:
+        answer = in_blocks(self._block, batch)
+        finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
+        return Prediction(failed=~finite, **answer)
+
+    def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
+        state = crop_state(self.net, batch, refine=self.refine, pose=self.solver.posed)
+        noise = torch.from_numpy(np.stack([padding_noise(sample) for sample in batch.ids])).to(self.device, torch.float32)
+        pelvis = pelvis_in_camera(state, batch, self.net.config)
+        return {
+            "rotmats": self.flow.ik(state.joints29, state.sigma, state.phi, state.betas, noise=noise).rotmats,
+            "betas": state.betas,
+            "trans": pelvis - self.bodies.neutral.rest_joints(state.betas)[:, 0],
+            "confidence": 1 - state.sigma,
+        }
+
+
+def padding_noise(sample_id: str) -> np.ndarray:
+    """Standard normal numbers (60,) fixed by the sample's id (Box-Muller, since numpy's own normal stream may change with its version)."""
+    first, second = rng_of("niki", "padding", sample_id).random((2, PADDING))
+    return np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)
