@@ -94,9 +94,7 @@ def _class_in_file(path: str, name: str) -> type:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise HpsbenchError(
-            f"Model file {path} cannot be imported ({type(error).__name__}: {error}). Mend it, or install what it needs."
-        ) from error
+        raise HpsbenchError(f"Model file {path} cannot be imported ({error!r}). Mend it, or install what it needs.") from error
     found = vars(module).get(name)
     if not isinstance(found, type):
         raise UnknownNameError(name, f"class in {path}", [key for key, value in vars(module).items() if isinstance(value, type)])
@@ -106,8 +104,8 @@ def _class_in_file(path: str, name: str) -> type:
 def _check_contract(model: Any, spec: str) -> None:
     if not isinstance(getattr(model, "card", None), Card) or not callable(getattr(model, "predict", None)):
         raise HpsbenchError(
-            f"Model '{spec}' does not keep the contract. Expected an hpsbench.types.Card as 'card', a CropSpec or None as 'crop' and a method "
-            "predict(batch); deriving it from hpsbench.models.base.Model is the easy way."
+            f"Model '{spec}' does not keep the contract. Expected an hpsbench.types.Card as 'card', a CropSpec or None as 'crop' and a "
+            "method predict(batch); deriving it from hpsbench.models.base.Model is the easy way."
         )
     for key, default in (("crop", None), ("weights_sha256", "")):
         if not hasattr(model, key):
@@ -196,8 +194,10 @@ def checkpoints_by_family(weights: Sequence[Path], families: Sequence[str]) -> d
 
 
 def in_blocks(answer: Callable[[ViewBatch], dict[str, Tensor]], batch: ViewBatch) -> dict[str, Tensor]:
-    """``answer`` for the batch in blocks of one fixed size, so that nobody's numbers depend on the batch: the kernels behind a layer, and the
-    order in which they add, change with its shape. One person on a CPU; 32 on a GPU, the last block filled up with copies."""
+    """``answer`` for the batch in blocks of one fixed size: one person on a CPU; 32 on a GPU, the last block filled up with copies.
+
+    So nobody's numbers depend on the batch: which kernel a layer takes, hence the order in which it adds, changes with the shape.
+    """
     size = CPU_BLOCK if batch.squares_xyxy.device.type == "cpu" else GPU_BLOCK
     parts = []
     for start in range(0, len(batch), size):

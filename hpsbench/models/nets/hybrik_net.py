@@ -23,6 +23,7 @@ from hpsbench.models.nets.heads import (
 )
 from hpsbench.models.nets.hrnet import HRNet
 from hpsbench.models.nets.resnet import ResNet
+from hpsbench.types import ViewBatch
 
 JOINTS = 29
 TWISTS = 23
@@ -245,27 +246,17 @@ def camera_state(
     return HybrikState(joints, root, scale, heads.sigma, heads.phi, heads.betas, heads.uvd)
 
 
-def crop_state(
-    net: HybrikNet,
-    crops: Tensor,
-    squares_xyxy: Tensor,
-    intrinsics: Tensor,
-    *,
-    pose: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
-) -> HybrikState:
-    """What ``net`` says about uint8 crops (B, 3, S, S) of squares (B, 4) px of images with intrinsics (B, 3, 3), in metres.
-
-    ``pose``: see ``camera_state``; needed where the network's configuration refines the camera.
-    """
-    images = normalise_crops(crops)
+def crop_state(net: HybrikNet, batch: ViewBatch, *, refine: str, pose: Callable[[Tensor, Tensor, Tensor], Tensor]) -> HybrikState:
+    """What ``net`` says about the crops of a batch, in metres. ``refine`` and ``pose``: see ``camera_state``."""
+    images = normalise_crops(batch.crops)
     heads = net.forward_flip(images) if net.config.flip else net(images)
-    offset, ratio = crop_geometry(squares_xyxy, intrinsics, net.config)
-    return camera_state(heads, offset, ratio, refine=net.config.refine, pose=pose)
+    offset, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, net.config)
+    return camera_state(heads, offset, ratio, refine=refine, pose=pose)
 
 
-def pelvis_in_camera(state: HybrikState, squares_xyxy: Tensor, intrinsics: Tensor, config: HybrikConfig) -> Tensor:
+def pelvis_in_camera(state: HybrikState, batch: ViewBatch, config: HybrikConfig) -> Tensor:
     """Joint 0 (B, 3) m under the image's true intrinsics: at the depth where it is as large as under the network's own camera."""
-    _, ratio = crop_geometry(squares_xyxy, intrinsics, config)
-    side = squares_xyxy[:, 2:3] - squares_xyxy[:, :1]
-    depth = state.root[:, 2:] * ratio * intrinsics[:, :1, 0] / side
+    _, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, config)
+    side = batch.squares_xyxy[:, 2:3] - batch.squares_xyxy[:, :1]
+    depth = state.root[:, 2:] * ratio * batch.intrinsics[:, :1, 0] / side
     return torch.cat([state.root[:, :2], depth], dim=-1)
