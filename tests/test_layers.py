@@ -24,7 +24,11 @@ SIDEWAYS = {
     ("geometry", "skeleton"),
 }
 # In these rooms the files do not import one another, but for the room's shared part.
-PLUGIN_ROOMS = {"datasets": {"base", "__init__"}, "occluders": {"base", "__init__"}, "models": {"base", "__init__"}}
+PLUGIN_ROOMS = {
+    "datasets": {"base", "base_3dpw", "base_3dpw_files", "__init__"},
+    "occluders": {"base", "__init__"},
+    "models": {"base", "__init__"},
+}
 
 
 def room_of(parts: tuple[str, ...]) -> str:

@@ -1,0 +1,1 @@
+"""One layout on disk per file, each to an ordered collection of samples."""
