@@ -62,8 +62,8 @@ class Answers:
         if len(bad) and self.on_failure == "error":
             names = ", ".join(people[row].id for row in bad[:_SHOWN_IDS]) + (", ..." if len(bad) > _SHOWN_IDS else "")
             raise PredictionError(
-                f"{self.model.card.name} has no valid answer (NaN, infinite or marked as failed) for {len(bad)} of {len(people)} people: {names}. "
-                "The protocol expects one for each: mend the model, or use a protocol that counts failures."
+                f"{self.model.card.name} has no valid answer (NaN, infinite or marked as failed) for {len(bad)} of {len(people)} people: "
+                f"{names}. The protocol expects one for each: mend the model, or use a protocol that counts failures."
             )
         if len(bad) and self.on_failure == "mean-pose":
             some = bad.tolist()

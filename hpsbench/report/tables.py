@@ -1,0 +1,141 @@
+"""Tables to read: one block per protocol and data, so that numbers of different protocols never share a column."""
+
+import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hpsbench.metrics import METRICS
+from hpsbench.report.leaderboard import trained_on_test
+from hpsbench.report.published import published_value
+from hpsbench.store import write_text
+from hpsbench.types import Result
+
+_SPLITS = ("visible", "occluded", "outside")
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
+td:first-child,th:first-child{text-align:left}h2{margin-top:2em}p{color:#444}"""
+
+
+class Block:
+    """Results that may be compared: one protocol, one set of data, one body. The best model stands first."""
+
+    def __init__(self, results: Sequence[Result]):
+        first = results[0]
+        self.metrics = list(dict.fromkeys(score["metric"] for result in results for score in result.scores))
+        self.leading = "pa_mpjpe" if "pa_mpjpe" in self.metrics else self.metrics[0]
+        self.results = sorted(results, key=self._rank)
+        self.title = f"{first.protocol['id']}  (sha256 {first.protocol['sha256'][:12]})"
+        part = "" if first.limit is None else f", only the first {first.limit}"
+        self.facts = [
+            f"data: {first.dataset_name}, {first.n_expected} people{part}; {_frames(first)}",
+            f"      {first.dataset.what}",
+            f"body: {first.body.name}",
+        ]
+
+    def _rank(self, result: Result) -> tuple[float, str]:
+        score = _score(result, self.leading, "all")
+        value = None if score is None else score["value"]
+        return (float("inf") if value is None else value, result.model.name)
+
+    def means(self) -> pd.DataFrame:
+        """A row per model: each metric's mean with its 95 % interval, and how many people were evaluated and failed."""
+        rows = []
+        for result in self.results:
+            row = {"model": _name(result)}
+            row |= {f"{METRICS[key].title} {METRICS[key].unit}": _cell(_score(result, key, "all"), interval=True) for key in self.metrics}
+            rows.append(row | {"evaluated": result.n_evaluated, "failed": result.n_failed})
+        return pd.DataFrame(rows)
+
+    def splits(self) -> pd.DataFrame | None:
+        """A row per model: means over visible, occluded and outside joints; None where nothing was hidden."""
+        columns = [(key, split) for key in self.metrics for split in _SPLITS if self._measured(key, split)]
+        if not any(split != "visible" for _, split in columns):
+            return None
+        rows = [
+            {"model": _name(result)} | {f"{METRICS[key].title} {split}": _cell(_score(result, key, split)) for key, split in columns}
+            for result in self.results
+        ]
+        return pd.DataFrame(rows)
+
+    def _measured(self, key: str, split: str) -> bool:
+        scores = (_score(result, key, split) for result in self.results)
+        return any(score is not None and score["value"] is not None for score in scores)
+
+    def notes(self) -> list[str]:
+        """Lines under the tables: the meaning of the dagger, and published numbers with their source."""
+        lines = ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
+        for result in self.results:
+            for key in self.metrics:
+                published = published_value(result, key)
+                if published is not None:
+                    lines.append(f"published: {result.model.name} {METRICS[key].title} {published.value:g} ({published.source})")
+        return lines
+
+
+def blocks(results: Sequence[Result]) -> list[Block]:
+    """The results by what may be compared: protocol, data and body."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in results:
+        prints = result.fingerprints
+        key = (result.protocol["id"], result.protocol["sha256"], result.dataset_name, prints["dataset"], prints["body"], result.limit)
+        groups.setdefault(key, []).append(result)
+    return [Block(group) for group in groups.values()]
+
+
+def result_table(results: Sequence[Result]) -> str:
+    """The tables as text, a block per protocol and data."""
+    return "\n\n".join("\n".join(_text_lines(block)) for block in blocks(results))
+
+
+def _text_lines(block: Block) -> Iterator[str]:
+    yield from (block.title, *block.facts, "")
+    yield _aligned(block.means())
+    splits = block.splits()
+    if splits is not None:
+        yield from ("", "by what the plan did to the joint (means, same units):", _aligned(splits))
+    if block.notes():
+        yield from ("", *block.notes())
+
+
+def _aligned(frame: pd.DataFrame) -> str:
+    width = max(len(name) for name in frame["model"])
+    frame = frame.rename(columns={"model": "model".ljust(width)})
+    frame.iloc[:, 0] = frame.iloc[:, 0].str.ljust(width)
+    return frame.to_string(index=False)
+
+
+def write_html(results: Sequence[Result], path: Path | str) -> None:
+    """The tables as one page that needs no other file."""
+    body = "\n".join(_html_block(block) for block in blocks(results))
+    page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>hpsbench</title><style>{_STYLE}</style></head>'
+    write_text(path, f"{page}<body><h1>hpsbench results</h1>\n{body}\n</body></html>\n")
+
+
+def _html_block(block: Block) -> str:
+    parts = [f"<h2>{html.escape(block.title)}</h2>", *(f"<p>{html.escape(fact)}</p>" for fact in block.facts)]
+    parts += [frame.to_html(index=False, border=0) for frame in (block.means(), block.splits()) if frame is not None]
+    return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in block.notes())])
+
+
+def _name(result: Result) -> str:
+    return result.model.name + (" †" if trained_on_test(result) else "")
+
+
+def _score(result: Result, metric: str, split: str) -> dict | None:
+    return next((score for score in result.scores if (score["metric"], score["split"]) == (metric, split)), None)
+
+
+def _cell(score: dict | None, *, interval: bool = False) -> str:
+    if score is None or score["value"] is None:
+        return "-"
+    if not interval or score["low"] is None:
+        return f"{score['value']:.1f}"
+    return f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
+
+
+def _frames(result: Result) -> str:
+    frames = result.frames
+    dropped = ", ".join(f"{count} {reason}" for reason, count in frames["dropped"].items() if count)
+    return f"{frames['kept']} of {frames['total']} person-frames kept" + (f" (dropped: {dropped})" if dropped else "")
