@@ -86,7 +86,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as stream:
             metadata = stream.metadata() or {}
-            state = {key: _float32(stream.get_tensor(key)) for key in stream.keys()}  # noqa: SIM118 (no mapping)
+            names = list(stream.keys())
+            state = {key: _float32(stream.get_tensor(key)) for key in names}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is no whole safetensors file: {error}. Copy or download it again.") from error
     try:
