@@ -24,6 +24,7 @@ class Activity:
     feet sideways, of both before the pelvis, and of one before the other. ``toes``, ``knees``: degrees that they point out.
     ``lean``: pelvis forward, ``bend``: spine forward, ``roll``, ``twist``, ``look``, ``look_down`` (the head): degrees.
     ``heel``: metres that the ankles are lifted.
+    ``over``: how often one leg is laid over the other.
     """
 
     arms: dict[str, float]
@@ -39,6 +40,7 @@ class Activity:
     twist: tuple[float, float] = (-25, 25)
     look: tuple[float, float] = (-45, 45)
     look_down: tuple[float, float] = (-20, 30)
+    over: float = 0.0
     heel: tuple[float, float] = (0, 0)
 
 
@@ -71,7 +73,7 @@ ACTIVITIES = {
     "lunge": Activity(_WORKING, height=(0.6, 0.9), split=(-0.9, 0.9), lean=(-5, 30), knees=(0, 20), heel=(0, 0.05)),
     "sit": Activity(
         _SEATED, height=(0.45, 0.62), width=(0.1, 0.5), ahead=(0.3, 0.62), split=(-0.2, 0.2), toes=(-5, 30), knees=(-5, 40),
-        lean=(-25, 20), bend=(-5, 45),
+        lean=(-25, 20), bend=(-5, 45), over=0.2,
     ),
     "kneel": Activity(
         _WORKING, height=(0.42, 0.56), width=(0.15, 0.4), ahead=(-0.45, -0.38), split=(-0.06, 0.06), lean=(-8, 25), bend=(-5, 40),
@@ -80,7 +82,7 @@ ACTIVITIES = {
         _WORKING, height=(0.44, 0.56), width=(0.12, 0.35), ahead=(-0.06, 0.0), split=(0.72, 0.88), lean=(-5, 25), bend=(-5, 40),
     ),
 }  # fmt: skip
-_PARTS = tuple(name for name in Activity.__dataclass_fields__ if name != "arms")
+_PARTS = tuple(name for name in Activity.__dataclass_fields__ if name not in ("arms", "over"))
 _FEET = np.array([name in ("width", "ahead", "split", "toes") for name in _PARTS])
 _ANGLES = frozenset(("toes", "knees", "lean", "bend", "roll", "twist", "look", "look_down"))
 _SIDES = np.array([1.0, -1.0])
@@ -126,12 +128,14 @@ def legs_to(root: np.ndarray, ankles: np.ndarray, knees: np.ndarray, feet: np.nd
     shin = quats.multiply(_limb(shin_down, side), quats.conjugate(_SHIN))
     pointed = quats.multiply(shin, quats.about("x", np.full(2, 0.85)))
     feet = np.where(shin_down[:, 1:2] > -0.35, pointed, feet)
-    local = quats.multiply(quats.conjugate(np.stack([np.stack([root, root]), thigh, shin])), np.stack([thigh, shin, feet]))
-    return local
+    return quats.multiply(quats.conjugate(np.stack([np.stack([root, root]), thigh, shin])), np.stack([thigh, shin, feet]))
 
 
-def stance(values: dict[str, float], arms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pose (24,4) and root place (2,) m of one set of stance values (angles in degrees) and arms (2,4,4); the feet are around the origin."""
+def stance(values: dict[str, float], arms: np.ndarray, *, over: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Pose (24,4) and root place (2,) m of one set of stance values (degrees) and arms (2,4,4); the feet are around the origin.
+
+    ``over`` (0 left, 1 right) is the leg that a sitting person lays over the other one.
+    """
     v = {name: np.radians(x) if name in _ANGLES else x for name, x in values.items()}
     pose = np.tile(np.array([1.0, 0.0, 0.0, 0.0]), (24, 1))
     root = quats.from_rotvec(np.array([v["lean"], 0.3 * v["twist"], v["roll"]]))
@@ -144,6 +148,8 @@ def stance(values: dict[str, float], arms: np.ndarray) -> tuple[np.ndarray, np.n
         ],
         axis=1,
     )
+    if over is not None:
+        ankles[over] += np.array([-0.3 * _SIDES[over], 0.22, 0.12])
     knees = np.stack([_SIDES * np.sin(v["knees"]), np.zeros(2), np.full(2, np.cos(v["knees"]))], axis=1)
     feet = quats.multiply(quats.about("y", _SIDES * v["toes"]), quats.about("x", np.full(2, pitch)))
     pose[0] = root
@@ -160,10 +166,10 @@ def activity_keys(rng: np.random.Generator, name: str, seconds: float) -> Keys:
     """At least ``seconds`` of activity ``name``: key poses near one another, held and joined by moves from rest to rest."""
     activity = ACTIVITIES[name]
     base, sway = rng.random(len(_PARTS)), np.where(_FEET, 0.04, 0.25)
-    rests = rng.random() < 0.3
+    rests, over = rng.random() < 0.3, int(rng.integers(2)) if rng.random() < activity.over else None
     poses, places, times, arms = [], [], [0.0], draw_arms(rng, activity.arms)
     while times[-1] < seconds or len(poses) < 2:
-        now = ACTIVITIES["stand"] if rests and len(poses) % 2 else activity
+        now = ACTIVITIES["stand"] if rests and len(poses) % 4 else activity
         shares = np.clip(base + sway * rng.normal(size=len(_PARTS)), 0.0, 1.0)
         values = {}
         for part, share in zip(_PARTS, shares, strict=True):
@@ -171,15 +177,15 @@ def activity_keys(rng: np.random.Generator, name: str, seconds: float) -> Keys:
             values[part] = low + share * (high - low)
         if rng.random() < 0.6:
             arms = draw_arms(rng, now.arms)
-        pose, place = stance(values, arms)
-        times += _hold_after_move(rng, poses[-1], pose, times[-1]) if poses else [rng.uniform(0.1, 1.0)]
+        pose, place = stance(values, arms, over=over if now is activity else None)
+        times += hold_after_move(rng, poses[-1], pose, times[-1]) if poses else [rng.uniform(0.1, 1.0)]
         poses += [pose, pose]
         places += [place, place]
     eased = np.ones(len(poses) - 1, bool)
     return Keys(np.array(times), np.stack(poses), np.stack(places), np.zeros(len(poses)), eased)
 
 
-def _hold_after_move(rng: np.random.Generator, before: np.ndarray, after: np.ndarray, start: float) -> list[float]:
+def hold_after_move(rng: np.random.Generator, before: np.ndarray, after: np.ndarray, start: float) -> list[float]:
     """When the move to ``after`` ends, at 0.8 to 2.6 rad/s of the joint that turns most, and when the hold after it does."""
     angle = np.linalg.norm(quats.to_rotvec(quats.multiply(quats.conjugate(before), after)), axis=-1).max()
     end = start + max(0.35, angle / rng.uniform(0.8, 2.6))

@@ -69,6 +69,18 @@ def arms_to(rng: np.random.Generator, targets: np.ndarray, poles: np.ndarray, *,
     return arms
 
 
+def shrugged(pose: np.ndarray) -> np.ndarray:
+    """Poses (N,24,4) whose collars take a share of how far the upper arms are raised or brought forward; the arms' directions stay."""
+    shared = pose.copy()
+    for collar, shoulder, sign in ((13, 16, 1.0), (14, 17, -1.0)):
+        arm = np.arcsin(np.clip(quats.apply(pose[:, shoulder], np.array([sign, 0.0, 0.0])), -1.0, 1.0))
+        forward, raised = 0.2 * np.maximum(arm[:, 2], 0.0), 0.3 * np.maximum(arm[:, 1] + 0.3, 0.0)
+        moved = quats.from_rotvec(sign * np.stack([0 * raised, -forward, raised], axis=1))
+        shared[:, collar] = quats.multiply(pose[:, collar], moved)
+        shared[:, shoulder] = quats.multiply(quats.conjugate(moved), pose[:, shoulder])
+    return shared
+
+
 def _draw_name(rng: np.random.Generator, names: dict[str, float]) -> str:
     weights = np.cumsum(list(names.values()))
     return list(names)[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))]

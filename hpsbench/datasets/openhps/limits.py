@@ -12,7 +12,7 @@ from hpsbench.datasets.openhps.figure import MIRROR24
 
 # joint: (bone axis, x range, y range, z range), left side and middle. The right side is their mirror image.
 _RANGES = {
-    1: ("y", (-140, 45), (-50, 55), (-35, 80)),  # hip: -x lifts the thigh forward, +z sideways
+    1: ("y", (-140, 45), (-50, 75), (-35, 80)),  # hip: -x lifts the thigh forward, +z sideways
     3: ("y", (-25, 45), (-35, 35), (-25, 25)),  # spine: +x bends forward
     4: ("y", (-5, 155), (-35, 35), (-12, 12)),  # knee: +x flexes
     6: ("y", (-25, 45), (-35, 35), (-25, 25)),

@@ -18,8 +18,8 @@ from hpsbench.errors import DataError, MissingExtraError
 
 # name: ((first, last) parts of the clip for train, the same for test). The two never overlap, and a gap parts them.
 SEGMENTS: dict[str, dict[str, tuple[tuple[float, float], ...]]] = {
-    "walk": {"train": ((0.0, 0.5),), "test": ((0.5, 1.0),)},
-    "run": {"train": ((0.0, 0.5),), "test": ((0.5, 1.0),)},
+    "walk": {"train": ((0.0, 0.47),), "test": ((0.53, 1.0),)},
+    "run": {"train": ((0.0, 0.46),), "test": ((0.54, 1.0),)},
     "dance_a": {"train": ((0.0, 0.60),), "test": ((0.66, 1.0),)},
     "dance_b": {"train": ((0.36, 1.0),), "test": ((0.0, 0.30),)},
     "jump": {"train": ((0.30, 1.0),), "test": ((0.0, 0.24),)},
@@ -104,7 +104,9 @@ def segment(name: str, part: tuple[float, float]) -> Keys:
 
 
 def _closed(half: Keys) -> Keys:
-    """A half cycle bent a little, so that its last pose is the mirror image of its first one, and then that mirror image."""
+    """A half cycle, going along +Z and bent so that its last pose mirrors its first one, and after it its mirror image."""
+    way = half.place[-1] - half.place[0]
+    half = half.moved(quats.about("y", -np.arctan2(way[0], way[1])), -half.place[0])
     goal = figure.mirrored(half.pose[0])
     miss = quats.to_rotvec(quats.multiply(quats.conjugate(half.pose[-1]), goal))
     share = np.linspace(0.0, 1.0, len(half.times))[:, None, None]

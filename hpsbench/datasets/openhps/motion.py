@@ -10,31 +10,38 @@ import numpy as np
 
 from hpsbench.datasets.openhps import figure, limits, mocap, quats
 from hpsbench.datasets.openhps.activities import activity_keys
+from hpsbench.datasets.openhps.arms import shrugged
+from hpsbench.datasets.openhps.gait import gait_keys
 from hpsbench.datasets.openhps.keys import Keys
+from hpsbench.datasets.openhps.resting import RESTING, resting_keys
 from hpsbench.seeds import rng_of
 
 SPLITS = ("train", "test")
 UPPER = np.array([6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
 
-_EVERYDAY = {
-    "stand": 0.22, "walk": 0.17, "sit": 0.12, "reach": 0.07, "crouch": 0.06, "bend": 0.045, "carry": 0.03, "lunge": 0.02,
-    "kneel": 0.015, "half-kneel": 0.015,
+# Shares of what people do, in percent: about 75 everyday, 25 athletic.
+_SHARES = {
+    "stand": 21, "walk": 7, "stride": 13, "sit": 12, "reach": 6, "crouch": 5.5, "bend": 3.5, "carry": 2.5, "lunge": 1.5,
+    "kneel": 1.2, "half-kneel": 1.2, "sit-crossed": 0.8, "sit-stretched": 0.8, "lie-back": 0.6, "lie-side": 0.4, "lie-front": 0.3,
+    "dance_a": 4, "dance_b": 4, "punch": 3.2, "kick": 2.5, "jump": 2.5, "run": 2.8, "spinkick": 1.5, "crawl": 0.7,
+    "getup_faceup": 0.7, "getup_facedown": 0.7, "cartwheel": 0.7, "backflip": 0.4, "roll": 0.4, "spin": 0.9,
 }  # fmt: skip
-_ATHLETIC = {
-    "dance_a": 0.06, "dance_b": 0.06, "punch": 0.045, "kick": 0.035, "jump": 0.035, "run": 0.04, "spinkick": 0.02, "crawl": 0.01,
-    "getup_faceup": 0.01, "getup_facedown": 0.01, "cartwheel": 0.01, "backflip": 0.005, "roll": 0.005, "spin": 0.01,
-}  # fmt: skip
+# How often the upper body of another motion is put on these legs, and the shares of those motions.
+_MIXED = {"walk": 0.5, "stride": 0.4, "run": 0.2, "jump": 0.2, "dance_a": 0.15, "dance_b": 0.15, "punch": 0.15}
+_UPPER_SHARES = {"stand": 5, "carry": 2, "dance_a": 1, "dance_b": 1, "punch": 1}
+_MAX_DEPTH = 0.03
 # Standard deviation in radians of what is added to each joint: a constant per track, and half as much that moves slowly.
 _SPREAD = np.array(
-    [0.04, 0.06, 0.06, 0.05, 0.06, 0.06, 0.05, 0.07, 0.07, 0.05, 0.06, 0.06, 0.08, 0.05, 0.05, 0.08, 0.11, 0.11, 0.1, 0.1, 0.15, 0.15, 0.1, 0.1]
+    [0.04, 0.06, 0.06, 0.05, 0.06, 0.06, 0.05, 0.07, 0.07, 0.05, 0.06, 0.06, 0.08, 0.05, 0.05, 0.08, 0.11, 0.11, 0.1, 0.1, 0.15, 0.15,
+     0.1, 0.1]
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MotionTrack:
-    """``rotvecs`` (N,24,3) rad, joint 0 the orientation in a world with Y up, and ``trans`` (N,3) m, the pelvis, the ground near y = 0.
+    """``rotvecs`` (N,24,3) rad, joint 0 the orientation in a world with Y up; ``trans`` (N,3) m, where the pelvis of an average body is.
 
-    ``label`` says what the person does.
+    The ground is near y = 0, the first frame near x = z = 0. ``label`` says what the person does.
     """
 
     rotvecs: np.ndarray
@@ -49,37 +56,34 @@ def make_track(rng: np.random.Generator, n_frames: int, *, fps: float = 30.0, sp
     """
     if split not in SPLITS:
         raise ValueError(f"No split '{split}'; expected one of {', '.join(SPLITS)}.")
+    if n_frames < 1 or not fps > 0:
+        raise ValueError(f"A track of {n_frames} frames at {fps} frames a second cannot be made; both must be positive.")
     rng = rng_of("openhps-motion", split, int(rng.integers(2**62)))
-    tries = [_try_track(rng, n_frames, fps, split) for _ in range(1)]
-    while tries[-1][0] > 0.03 and len(tries) < 4:
-        tries.append(_try_track(rng, n_frames, fps, split))
+    name, times = _draw(rng, _shares_of(_SHARES, split)), np.arange(n_frames) / fps
+    tries = [_try_track(rng, name, times, split)]
+    while tries[-1][0] > _MAX_DEPTH and len(tries) < 4:
+        tries.append(_try_track(rng, name, times, split))
     return min(tries, key=lambda result: result[0])[1]
 
 
-def _try_track(rng: np.random.Generator, n_frames: int, fps: float, split: str) -> tuple[float, MotionTrack]:
-    """A track and how deep, in metres, its arms get into the trunk, head or thighs."""
-    seconds = (n_frames - 1) / fps
-    keys, label = _draw_motion(rng, seconds, split)
-    times = np.arange(n_frames) / fps + rng.uniform(0.0, max(keys.duration - seconds, 0.0))
-    pose, place, clearance = keys.at(times)
-    if label in _MIXED and rng.random() < _MIXED[label]:
-        other, other_label = _draw_upper(rng, seconds, split)
-        upper = other.at(np.arange(n_frames) / fps)[0]
+def _try_track(rng: np.random.Generator, name: str, times: np.ndarray, split: str) -> tuple[float, MotionTrack]:
+    """A track of motion ``name`` at ``times`` (N,) s from its start, and how deep, in metres, its arms get into trunk, head or thighs."""
+    keys, label = _keys_of(rng, name, times[-1], split), name
+    pose, place, clearance = keys.at(times + rng.uniform(0.0, max(keys.duration - times[-1], 0.0)))
+    if rng.random() < _MIXED.get(name, 0.0):
+        other = _draw(rng, _shares_of(_UPPER_SHARES, split))
+        upper = _keys_of(rng, other, times[-1], split).at(times)[0]
         pose[:, UPPER] = upper[:, UPPER]
         pose[:, 3] = quats.slerp(pose[:, 3], upper[:, 3], np.array(0.5))
-        label = f"{label} + {other_label}"
-    pose = limits.clamp(quats.multiply(pose, quats.from_rotvec(_drift(rng, times - times[0]))))
+        label = f"{name} + {other}"
+    pose = limits.clamp(quats.multiply(shrugged(pose), quats.from_rotvec(_drift(rng, times))))
     turn = quats.about("y", rng.uniform(-np.pi, np.pi))
     pose[:, 0] = quats.multiply(turn, pose[:, 0])
     joints, rotations = figure.forward(pose)
-    ground = quats.apply(turn, np.stack([place[:, 0], 0 * clearance, place[:, 1]], axis=1))
-    ground[:, 1] = clearance - figure.lowest(joints, rotations)
-    depth = float(figure.penetration(joints, rotations).max())
-    return depth, MotionTrack(quats.to_rotvec(pose), ground, label)
-
-
-# How often the upper body of another motion is put on the legs of a walk or run.
-_MIXED = {"walk": 0.45, "run": 0.2, "jump": 0.2}
+    path = place - place[0]
+    trans = quats.apply(turn, np.stack([path[:, 0], 0 * clearance, path[:, 1]], axis=1))
+    trans[:, 1] = clearance - figure.lowest(joints, rotations)
+    return float(figure.penetration(joints, rotations).max()), MotionTrack(quats.to_rotvec(pose), trans, label)
 
 
 def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
@@ -87,15 +91,18 @@ def _draw(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return list(weights)[int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))]
 
 
-def _draw_motion(rng: np.random.Generator, seconds: float, split: str) -> tuple[Keys, str]:
-    known = {name: w for name, w in (_EVERYDAY | _ATHLETIC).items() if name not in mocap.SEGMENTS or mocap.SEGMENTS[name][split]}
-    label = _draw(rng, known)
-    return (_clip_keys(rng, label, seconds, split) if label in mocap.SEGMENTS else activity_keys(rng, label, seconds)), label
+def _shares_of(shares: dict[str, float], split: str) -> dict[str, float]:
+    """The shares of the motions that there are in ``split``."""
+    return {name: share for name, share in shares.items() if name not in mocap.SEGMENTS or mocap.SEGMENTS[name][split]}
 
 
-def _draw_upper(rng: np.random.Generator, seconds: float, split: str) -> tuple[Keys, str]:
-    label = _draw(rng, {"stand": 5, "carry": 2, "dance_a": 1, "dance_b": 1, "punch": 1})
-    return (_clip_keys(rng, label, seconds, split) if label in mocap.SEGMENTS else activity_keys(rng, label, seconds)), label
+def _keys_of(rng: np.random.Generator, name: str, seconds: float, split: str) -> Keys:
+    """Keys of motion ``name`` that last at least ``seconds``."""
+    if name in mocap.SEGMENTS:
+        return _clip_keys(rng, name, seconds, split)
+    if name == "stride":
+        return gait_keys(rng, seconds)
+    return (resting_keys if name in RESTING else activity_keys)(rng, name, seconds)
 
 
 def _clip_keys(rng: np.random.Generator, name: str, seconds: float, split: str) -> Keys:
@@ -113,9 +120,9 @@ def _clip_keys(rng: np.random.Generator, name: str, seconds: float, split: str) 
 
 
 def _drift(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Rotation vectors (N,24,3): per joint a constant and three slow waves of 0.1 to 0.7 Hz, by ``_SPREAD``."""
+    """Rotation vectors (N,24,3): per joint a constant and three slow waves of 0.1 to 0.7 Hz, by ``_SPREAD`` times 0.4 to 1.6."""
     constant = rng.normal(size=(1, 24, 3))
     waves = rng.normal(size=(3, 1, 24, 3)) / np.sqrt(6)
     hertz, phase = rng.uniform(0.1, 0.7, (3, 1, 24, 3)), rng.uniform(0, 2 * np.pi, (3, 1, 24, 3))
     slow = (waves * np.sin(2 * np.pi * hertz * times[:, None, None] + phase)).sum(axis=0)
-    return _SPREAD[:, None] * (constant + slow)
+    return rng.uniform(0.4, 1.6) * _SPREAD[:, None] * (constant + slow)

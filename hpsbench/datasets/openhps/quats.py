@@ -3,37 +3,52 @@
 import numpy as np
 
 
+def _product_table(terms: str, size: int) -> np.ndarray:
+    """(size * size, size): what each product a_i b_j adds to each component; "+00 -11" is a_0 b_0 - a_1 b_1, components part by "|"."""
+    table = np.zeros((size * size, size))
+    for component, row in enumerate(terms.split("|")):
+        for sign, i, j in row.split():
+            table[size * int(i) + int(j), component] = 1.0 if sign == "+" else -1.0
+    return table
+
+
+_QUATERNION = _product_table("+00 -11 -22 -33|+01 +10 +23 -32|+02 -13 +20 +31|+03 +12 -21 +30", 4)
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
+_CROSS = _product_table("+12 -21|+20 -02|+01 -10", 3)
+
+
 def multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The rotation that does ``b`` first and then ``a``; leading axes broadcast."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )
+    products = a[..., :, None] * b[..., None, :]
+    return products.reshape(*products.shape[:-2], 16) @ _QUATERNION
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cross product over the last axis; np.cross costs several times as much on small arrays."""
+    products = a[..., :, None] * b[..., None, :]
+    return products.reshape(*products.shape[:-2], 9) @ _CROSS
+
+
+def _norm(v: np.ndarray) -> np.ndarray:
+    return np.sqrt((v * v).sum(axis=-1, keepdims=True))
 
 
 def conjugate(q: np.ndarray) -> np.ndarray:
     """The inverse rotations."""
-    return q * np.array([1.0, -1.0, -1.0, -1.0])
+    return q * _CONJUGATE
 
 
 def from_rotvec(rotvecs: np.ndarray) -> np.ndarray:
     """Quaternions (..., 4) of rotation vectors (..., 3) in radians."""
     rotvecs = np.asarray(rotvecs, float)
-    half = 0.5 * np.linalg.norm(rotvecs, axis=-1, keepdims=True)
+    half = 0.5 * _norm(rotvecs)
     return np.concatenate([np.cos(half), 0.5 * np.sinc(half / np.pi) * rotvecs], axis=-1)
 
 
 def to_rotvec(q: np.ndarray) -> np.ndarray:
     """Rotation vectors (..., 3) of at most pi radians."""
     q = np.where(q[..., :1] < 0, -q, q)
-    sine = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
+    sine = _norm(q[..., 1:])
     angle = 2 * np.arctan2(sine, q[..., :1])
     return q[..., 1:] * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
 
@@ -43,13 +58,6 @@ def apply(q: np.ndarray, points: np.ndarray) -> np.ndarray:
     w, v = q[..., :1], q[..., 1:]
     t = 2 * cross(v, points)
     return points + w * t + cross(v, t)
-
-
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cross product over the last axis; np.cross costs several times as much on small arrays."""
-    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
-    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -65,21 +73,29 @@ def about(axis: str, angle: np.ndarray | float) -> np.ndarray:
     return from_rotvec(rotvecs)
 
 
+def _column_table() -> np.ndarray:
+    """(9, 16): 4 q q^T - 1, row by row, as a linear function of a rotation matrix's columns."""
+    table = np.zeros((9, 4, 4))
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        table[4 * i, np.arange(4), np.arange(4)] = [1.0, *(1.0 if axis == i else -1.0 for axis in range(3))]
+        table[3 * j + k, 0, 1 + i] = table[3 * j + k, 1 + i, 0] = 1.0
+        table[3 * k + j, 0, 1 + i] = table[3 * k + j, 1 + i, 0] = -1.0
+        for column, row in ((j, k), (k, j)):
+            table[3 * column + row, 1 + j, 1 + k] = table[3 * column + row, 1 + k, 1 + j] = 1.0
+    return table.reshape(9, 16)
+
+
+_FROM_COLUMNS = _column_table()
+
+
 def from_columns(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Quaternions of the rotations whose matrix columns are the orthonormal ``x``, ``y``, ``z`` (..., 3)."""
-    (m00, m10, m20), (m01, m11, m21), (m02, m12, m22) = (np.moveaxis(v, -1, 0) for v in (x, y, z))
-    rows = np.stack(
-        [
-            np.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
-            np.stack([m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20], -1),
-            np.stack([m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m21 + m12], -1),
-            np.stack([m10 - m01, m02 + m20, m21 + m12, 1 - m00 - m11 + m22], -1),
-        ],
-        -2,
-    )
-    norms = np.linalg.norm(rows, axis=-1)
-    best = np.take_along_axis(rows, norms.argmax(-1)[..., None, None], -2)[..., 0, :]
-    return best / norms.max(-1)[..., None]
+    entries = np.concatenate([x, y, z], axis=-1)
+    rows = (entries @ _FROM_COLUMNS).reshape(*entries.shape[:-1], 4, 4) + np.eye(4)
+    norms = _norm(rows)
+    best = norms.argmax(-2)[..., None]
+    return np.take_along_axis(rows, best, -2)[..., 0, :] / np.take_along_axis(norms, best, -2)[..., 0]
 
 
 def swing_twist(q: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
