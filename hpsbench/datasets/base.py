@@ -80,6 +80,12 @@ class Dataset:
         return f"Get it from {cls.card.source} (terms: {cls.card.licence})."
 
     @classmethod
+    def splits_in(cls, root: Path) -> tuple[str, ...]:
+        """Those of ``splits`` that lie below ``root``."""
+        del root
+        return cls.splits
+
+    @classmethod
     def inspect(cls, root: Path) -> list[tuple[str, str]]:
         """(level, message) about the files below ``root``, for ``hpsbench check data``; a level is "ok", "warning" or "error"."""
         del root
@@ -92,6 +98,9 @@ class Dataset:
     def sample_at(self, i: int) -> Sample:
         """The ``i``-th sample, 0 <= i < len(self)."""
         raise NotImplementedError
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_built": {}}
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,7 +1,7 @@
 """The reader of 3DPW's layout, for 3DPW itself and for every dataset written the same way."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,10 @@ from hpsbench.datasets.base_3dpw_files import (
     find_sequence_folder,
     fingerprint_of,
     folder_of,
+    images_against,
     load_sequence,
+    names_against,
+    number_against,
     sequence_files,
 )
 from hpsbench.errors import DataError, UnknownNameError
@@ -30,32 +33,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CameraSequence:
-    """One sequence in the camera frame, P people and N images; the arrays as in ``SequenceArrays``.
+    """One sequence in the camera frame, P people and N images of ``size`` (width, height) px.
 
-    ``rotvecs`` (P, N, 24, 3) with joint 0 in the camera frame, ``trans`` (P, N, 3) m or None where no body was given, ``joints``
-    (P, N, 24, 3) m, ``joints2d`` (P, N, 24, 2) px (NaN behind the camera), ``boxes_xyxy`` (P, N, 4) px (NaN: no box).
+    ``rotvecs`` (P, N, 24, 3), ``trans`` (P, N, 3) m or None where no body was given, ``joints`` (P, N, 24, 3) m, ``joints2d`` (P, N, 24, 2)
+    px (NaN behind the camera), ``boxes_xyxy`` (P, N, 4) px (NaN: no box); ``keypoints``, ``betas``, ``genders``, ``camera_valid`` and
+    ``intrinsics`` as in ``SequenceArrays``.
     """
 
+    name: str
     split: str
-    world: SequenceArrays
     size: tuple[int, int]
     rotvecs: np.ndarray
     trans: np.ndarray | None
     joints: np.ndarray
     joints2d: np.ndarray
     boxes_xyxy: np.ndarray
+    keypoints: np.ndarray
+    betas: np.ndarray
+    genders: tuple[str, ...]
+    camera_valid: np.ndarray
+    intrinsics: np.ndarray
 
 
-def _camera_invalid(world: SequenceArrays) -> np.ndarray:
-    return ~world.camera_valid
+def _camera_invalid(sequence: CameraSequence) -> np.ndarray:
+    return ~sequence.camera_valid
 
 
-def _no_keypoints(world: SequenceArrays) -> np.ndarray:
-    return (world.keypoints == 0).all((2, 3))
+def _no_keypoints(sequence: CameraSequence) -> np.ndarray:
+    return (sequence.keypoints == 0).all((2, 3))
 
 
 # A frame rule: the reasons for dropping a person from a frame, each with the mask (P, N) of whom it drops.
-FRAME_RULES: dict[str, dict[str, Callable[[SequenceArrays], np.ndarray]]] = {
+FRAME_RULES: dict[str, dict[str, Callable[[CameraSequence], np.ndarray]]] = {
     "all": {},
     "campose-valid": {"camera pose not valid": _camera_invalid},
     "campose-and-2d": {"camera pose not valid": _camera_invalid, "2D keypoints all zero": _no_keypoints},
@@ -138,7 +147,21 @@ class ThreeDPWLayout(Dataset):
             boxes = boxes_of(world.keypoints[..., :2], world.keypoints[..., 2] > 0, scale)
         else:
             boxes = boxes_of(joints2d, inside(joints2d, size), scale)
-        return CameraSequence(path.parent.name, world, size, rotvecs, _trans_cam(world, bodies), joints, joints2d, boxes)
+        return CameraSequence(
+            name=world.name,
+            split=path.parent.name,
+            size=size,
+            rotvecs=rotvecs,
+            trans=_trans_cam(world, bodies),
+            joints=joints,
+            joints2d=joints2d,
+            boxes_xyxy=boxes,
+            keypoints=world.keypoints,
+            betas=world.betas,
+            genders=world.genders,
+            camera_valid=world.camera_valid,
+            intrinsics=world.intrinsics,
+        )
 
     def _size_of(self, world: SequenceArrays) -> tuple[int, int]:
         """(width, height) px of the sequence's images: that of the first one, held against the principal point."""
@@ -162,7 +185,7 @@ class ThreeDPWLayout(Dataset):
         places, total = [], 0
         for s, sequence in enumerate(self._sequences):
             boxes = sequence.boxes_xyxy
-            masks = {reason: mask(sequence.world) for reason, mask in FRAME_RULES[frames].items()}
+            masks = {reason: mask(sequence) for reason, mask in FRAME_RULES[frames].items()}
             masks[BOX_RULES[bbox]] = np.isnan(boxes[..., 0])
             masks[TOO_SMALL] = np.maximum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]) < 1
             kept = np.ones(boxes.shape[:2], dtype=bool)
@@ -175,14 +198,14 @@ class ThreeDPWLayout(Dataset):
 
     def _entry(self, s: int, frame: int, person: int) -> Entry:
         sequence = self._sequences[s]
-        stem = f"{self.name}/{sequence.split}/{sequence.world.name}"
+        stem = f"{self.name}/{sequence.split}/{sequence.name}"
         return Entry(f"{stem}/{frame:05d}/{person}", f"{stem}/{frame:05d}", f"{stem}/{person}", frame)
 
     def _check_images(self) -> None:
         """Raises DataError where a kept sample has no image file, before anything long has begun."""
-        there = [set(os.listdir(self._image_root / sequence.world.name)) for sequence in self._sequences]
-        wanted = dict.fromkeys(self._image_path(self._sequences[s].world.name, frame) for s, frame, _ in self._places)
-        of = {sequence.world.name: names for sequence, names in zip(self._sequences, there, strict=True)}
+        there = [set(os.listdir(self._image_root / sequence.name)) for sequence in self._sequences]
+        wanted = dict.fromkeys(self._image_path(self._sequences[s].name, frame) for s, frame, _ in self._places)
+        of = {sequence.name: names for sequence, names in zip(self._sequences, there, strict=True)}
         missing = [path for path in wanted if path.name not in of[path.parent.name]]
         if missing:
             raise DataError(
@@ -191,18 +214,21 @@ class ThreeDPWLayout(Dataset):
             )
 
     @classmethod
+    def splits_in(cls, root: Path) -> tuple[str, ...]:
+        """Those of ``splits`` that have a folder below ``root``. Raises DataError where ``root`` is no such dataset."""
+        folder = find_sequence_folder(root, cls.where())
+        return tuple(split for split in cls.splits if (folder / split).is_dir())
+
+    @classmethod
     def inspect(cls, root: Path) -> list[tuple[str, str]]:
         """(level, message) on the sequences and images that lie below ``root``, against the published lists where there are any."""
-        folder, images = find_sequence_folder(root, cls.where()), folder_of(root, "imageFiles")
-        lines = []
-        for split in cls.splits:
-            if not (folder / split).is_dir():
-                lines.append(("warning", f"{split}: no folder {folder / split}"))
-                continue
+        folder, images, there = find_sequence_folder(root, cls.where()), folder_of(root, "imageFiles"), cls.splits_in(root)
+        lines = [("warning", f"{split}: no folder {folder / split}") for split in cls.splits if split not in there]
+        for split in there:
             names = [path.stem for path in sequence_files(folder, split, cls.where())]
             known = cls.known.get(split, {})
-            lines.append(_names_against(split, names, known))
-            lines += _images_against(split, names, known, images)
+            lines.append(names_against(split, names, known))
+            lines += images_against(split, names, known, images)
         return lines
 
     def against_known(self) -> list[tuple[str, str]]:
@@ -211,31 +237,31 @@ class ThreeDPWLayout(Dataset):
         if not all(part in self.known for part in parts):
             return []
         total = sum(people * images for part in parts for people, images in self.known[part].values())
-        lines = [_number_against(f"{self.split}: person-frames", self.counts.total, total)]
+        lines = [number_against(f"{self.split}: person-frames", self.counts.total, total)]
         if all(part in self.known_valid for part in parts):
-            valid = sum(int(sequence.world.camera_valid.sum()) for sequence in self._sequences)
-            lines.append(_number_against(f"{self.split}: of them with a valid camera pose", valid, sum(map(self.known_valid.get, parts))))
+            valid = sum(int(sequence.camera_valid.sum()) for sequence in self._sequences)
+            lines.append(number_against(f"{self.split}: of them with a valid camera pose", valid, sum(map(self.known_valid.get, parts))))
         return lines
 
     def sample_at(self, i: int) -> Sample:
         """The ``i``-th sample: a few slices, the image unread."""
         entry, (s, frame, person) = self._entries[i], self._places[i]
-        sequence, world = self._sequences[s], self._sequences[s].world
+        sequence = self._sequences[s]
         truth = Truth(
             joints=sequence.joints[person, frame],
             skeleton="smpl24",
             joints2d=sequence.joints2d[person, frame],
             valid=np.ones(24, dtype=bool),
             rotvecs=sequence.rotvecs[person, frame],
-            betas=world.betas[person],
+            betas=sequence.betas[person],
             trans=None if sequence.trans is None else sequence.trans[person, frame],
-            gender=world.genders[person],
-            keypoints2d=world.keypoints[person, frame],
+            gender=sequence.genders[person],
+            keypoints2d=sequence.keypoints[person, frame],
             keypoints_skeleton="openpose18",
         )
-        read = partial(_read_sized, self._image_path(world.name, frame), sequence.size)
-        view = View(read, entry.image_key, sequence.boxes_xyxy[person, frame], world.intrinsics)
-        return Sample(entry.id, view, truth, world.name, entry.track, frame, sequence.size)
+        read = partial(_read_sized, self._image_path(sequence.name, frame), sequence.size)
+        view = View(read, entry.image_key, sequence.boxes_xyxy[person, frame], sequence.intrinsics)
+        return Sample(entry.id, view, truth, sequence.name, entry.track, frame, sequence.size)
 
 
 def _trans_cam(world: SequenceArrays, bodies: "Bodies | None") -> np.ndarray | None:
@@ -260,28 +286,3 @@ def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
             f"{path} is {width} x {height} px, expected {size[0]} x {size[1]} as the first image of its sequence. Unpack it again."
         )
     return image
-
-
-def _names_against(split: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, str]:
-    missing, more = sorted(set(known) - set(names)), sorted(set(names) - set(known)) if known else []
-    text = f"{split}: {len(names)} sequences" + (f" of the published {len(known)}" if known else "")
-    text += f"; missing: {', '.join(missing)}" if missing else ""
-    text += f"; not in the published list: {', '.join(more)}" if more else ""
-    return ("error" if missing or more else "ok", text)
-
-
-def _images_against(split: str, names: Sequence[str], known: Mapping[str, tuple[int, int]], images: Path) -> list[tuple[str, str]]:
-    lines, total = [], 0
-    for name in names:
-        found = len(list((images / name).glob("image_*.jpg")))
-        total += found
-        if found == 0:
-            lines.append(("error", f"{split}: no image in {images / name}"))
-        elif name in known and found != known[name][1]:
-            lines.append(("error", f"{split}: {found:,} images in {images / name}, expected {known[name][1]:,}"))
-    return [*lines, ("ok" if not lines else "error", f"{split}: {total:,} images")]
-
-
-def _number_against(what: str, found: int, known: int) -> tuple[str, str]:
-    same = found == known
-    return ("ok" if same else "error", f"{what}: {found:,}" + (" as published" if same else f", but {known:,} are published"))

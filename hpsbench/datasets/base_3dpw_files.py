@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,31 @@ def _genders(path: Path, entry: Any, people: int) -> tuple[str, ...]:
     if len(genders) != people or any(gender not in GENDERS for gender in genders):
         raise DataError(f"{path}: 'genders' is {genders}, expected {people} of 'm' or 'f'. Unpack sequenceFiles again.")
     return tuple(GENDERS[gender] for gender in genders)
+
+
+def names_against(split: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, str]:
+    """(level, message): the sequences of a split against the published list (empty: none is known)."""
+    missing, more = sorted(set(known) - set(names)), sorted(set(names) - set(known)) if known else []
+    text = f"{split}: {len(names)} sequences" + (f" of the published {len(known)}" if known else "")
+    text += f"; missing: {', '.join(missing)}" if missing else ""
+    text += f"; not in the published list: {', '.join(more)}" if more else ""
+    return ("error" if missing or more else "ok", text)
+
+
+def images_against(split: str, names: Sequence[str], known: Mapping[str, tuple[int, int]], images: Path) -> list[tuple[str, str]]:
+    """(level, message): the number of images of each sequence that lie in ``images``, against the published (people, images)."""
+    lines, total = [], 0
+    for name in names:
+        found = len(list((images / name).glob("image_*.jpg")))
+        total += found
+        if found == 0:
+            lines.append(("error", f"{split}: no image in {images / name}"))
+        elif name in known and found != known[name][1]:
+            lines.append(("error", f"{split}: {found:,} images in {images / name}, expected {known[name][1]:,}"))
+    return [*lines, ("ok" if not lines else "error", f"{split}: {total:,} images")]
+
+
+def number_against(what: str, found: int, known: int) -> tuple[str, str]:
+    """(level, message): a count against the published one."""
+    same = found == known
+    return ("ok" if same else "error", f"{what}: {found:,}" + (" as published" if same else f", but {known:,} are published"))
