@@ -90,8 +90,10 @@ class Bodies:
         return self["neutral"]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Bodies":
-        """The same bodies on another device or in another dtype; this object stays as it is."""
-        return Bodies(self.name, self.folder, self.files, dtype or self.dtype, device or self.device)
+        """The same bodies on another device or in another dtype; this object stays as it is (and comes back where nothing changes)."""
+        device, dtype = torch.device(device or self.device), dtype or self.dtype
+        same = (device, dtype) == (self.device, self.dtype)
+        return self if same else Bodies(self.name, self.folder, self.files, dtype, device)
 
     @cached_property
     def fingerprint(self) -> str:

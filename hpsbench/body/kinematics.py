@@ -57,7 +57,7 @@ def forward_kinematics(rotmats: Tensor, rest_joints: Tensor, parents: tuple[int,
 def swing_rotation(source: Tensor, target: Tensor) -> Tensor:
     """The smallest rotation (..., 3, 3) that turns the direction of ``source`` (..., 3) into that of ``target`` (..., 3).
 
-    Exactly opposite, or zero, vectors have no such axis: the identity comes back.
+    Zero or exactly opposite vectors define no axis: the identity comes back; within about 1e-8 of opposite, no rotation at all.
     """
     norms = source.norm(dim=-1) * target.norm(dim=-1) + _EPS
     cross = torch.linalg.cross(source, target, dim=-1)
