@@ -66,13 +66,11 @@ def accelerations(pred: dict[tuple[str, int], np.ndarray], gt: dict[tuple[str, i
 
 
 def bootstrap_means(rows: list[tuple[str, list[float]]], draws: np.ndarray, averaging: str) -> np.ndarray:
-    """The mean for each row of ``draws`` (R, T): tracks, by their place in sorted order, drawn with replacement."""
-    names = sorted({track for track, _ in rows})
-    answers = []
-    for draw in draws:
-        groups: dict[str, list[float]] = {}
-        for place in draw:
-            group = "all" if averaging == "pooled" else names[place].rsplit("/", 1)[0]
-            groups.setdefault(group, []).extend(value for track, values in rows if track == names[place] for value in values)
-        answers.append(np.mean([np.mean(values) for values in groups.values()]))
-    return np.array(answers)
+    """The mean for each row of ``draws`` (R, C): clusters, by their place in sorted order, drawn with replacement."""
+    clusters: dict[str, list[float]] = {}
+    for track, values in rows:
+        clusters.setdefault(track if averaging == "pooled" else track.rsplit("/", 1)[0], []).extend(values)
+    lists = [clusters[name] for name in sorted(clusters)]
+    if averaging == "sequences":
+        lists = [[float(np.mean(values))] for values in lists]
+    return np.array([np.mean([value for place in draw for value in lists[place]]) for draw in draws])

@@ -14,12 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from hpsbench.datasets.base import Dataset as PeopleDataset
 from hpsbench.errors import HpsbenchError, ResultError
 from hpsbench.image import crop_square, square_of_box
-from hpsbench.occlude import apply_plan, hidden_by, make_plan
+from hpsbench.occlude import Planner, apply_plan, hidden_by
 from hpsbench.protocol import Protocol
 from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
-
-# People of a frame belong to different tracks, which then come in turns.
-_TRACKS_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
         crop: CropSpec | None,
         plans: Mapping[str, OcclusionPlan] | None,
     ):
-        self.dataset, self.frames, self.protocol, self.crop, self.plans = dataset, frames, protocol, crop, plans
-        self.tracks: dict[str, list[Sample]] = {}
+        self.dataset, self.frames, self.crop, self.plans = dataset, frames, crop, plans
+        self.planner = Planner(protocol, dataset)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -61,7 +58,7 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
             return error
 
     def _person(self, sample: Sample, images: dict[str, np.ndarray]) -> Person:
-        plan = make_plan(sample, self.protocol, self._track_of(sample)) if self.plans is None else self._planned(sample)
+        plan = self.planner(sample) if self.plans is None else self._planned(sample)
         view = apply_plan(_decoded_once(sample.view, images), plan)
         square = view.window_xyxy
         if square is None:
@@ -69,14 +66,6 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
         crop = None if self.crop is None else crop_square(view.read(), square, self.crop.side)
         hidden = hidden_by(plan, sample)
         return Person(sample.id, sample.track, sample.frame, sample.truth, hidden, crop, np.asarray(square), view.intrinsics)
-
-    def _track_of(self, sample: Sample) -> list[Sample]:
-        if not self.protocol.occluders:
-            return []
-        if sample.track not in self.tracks:
-            self.tracks = dict(list(self.tracks.items())[1 - _TRACKS_KEPT :])
-            self.tracks[sample.track] = self.dataset.track(sample.track)
-        return self.tracks[sample.track]
 
     def _planned(self, sample: Sample) -> OcclusionPlan:
         plan = self.plans.get(sample.id)

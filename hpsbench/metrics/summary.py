@@ -29,8 +29,8 @@ def summarise(errors: Errors, flags: Flags | None, metrics: Iterable[str], avera
 
     ``value`` is in ``unit`` (mm or degrees), None where nothing was measured. ``averaging``: "pooled" is the mean over all
     measured joints of all people, "sequences" the mean over sequences of their pooled means. ``count`` people and ``values``
-    joints (or meshes) entered. ``low`` and ``high``: 95 % interval from 2000 resamples of whole tracks, None for fewer than
-    two tracks, since one track says nothing about another.
+    joints (or meshes) entered. ``low`` and ``high``: 95 % interval from 2000 resamples of whole tracks (with "sequences":
+    of whole sequences); None for fewer than two of them, since one says nothing about another.
     """
     rows = []
     for key in metrics:
@@ -66,53 +66,36 @@ def _scaled(value: float | None, factor: float) -> float | None:
 def mean_and_interval(
     sums: np.ndarray, counts: np.ndarray, tracks: Iterable[str], averaging: str
 ) -> tuple[float | None, float | None, float | None]:
-    """(mean, low, high) of rows with ``sums`` (N,) over ``counts`` (N,) values each, resampled by track.
+    """(mean, low, high) of rows with ``sums`` (N,) over ``counts`` (N,) values each.
 
-    A track is dataset/split/sequence/person; all before its last slash is the sequence.
+    What is resampled is a track, or with "sequences" a sequence: all before the last slash of its tracks' names.
     """
-    names, track_of = np.unique(np.asarray(list(tracks), dtype=object).astype(str), return_inverse=True)
-    sums = np.bincount(track_of, sums, minlength=len(names))
-    counts = np.bincount(track_of, counts, minlength=len(names))
-    names, sums, counts = names[counts > 0], sums[counts > 0], counts[counts > 0]
-    if not len(names):
+    if averaging not in ("pooled", "sequences"):
+        raise ValueError(f"averaging: expected 'pooled' or 'sequences', but got '{averaging}'")
+    clusters = [name if averaging == "pooled" else name.rpartition("/")[0] for name in tracks]
+    names, cluster_of = np.unique(np.array(clusters, dtype=str), return_inverse=True)
+    sums = np.bincount(cluster_of, sums, minlength=len(names))
+    counts = np.bincount(cluster_of, counts, minlength=len(names))
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if averaging == "sequences":
+        sums, counts = sums / counts, np.ones_like(counts)
+    if not len(sums):
         return None, None, None
-    starts = _starts(names, averaging)
-    value = float(_means(np.ones((1, len(names))), sums, counts, starts)[0])
-    if len(names) < 2:
+    value = float(sums.sum() / counts.sum())
+    if len(sums) < 2:
         return value, None, None
-    low, high = np.quantile(_resampled_means(sums, counts, starts), _LEVEL)
+    low, high = np.quantile(_resampled_means(sums, counts), _LEVEL)
     return value, float(low), float(high)
 
 
-def _resampled_means(sums: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The mean (RESAMPLES,) of as many tracks drawn with replacement, the same draws for the same number of tracks."""
-    rng = rng_of("bootstrap", RESAMPLES)
-    tracks = len(sums)
+def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean (RESAMPLES,) of as many clusters drawn with replacement; the same draws for the same number of clusters."""
+    rng, number = rng_of("bootstrap", RESAMPLES), len(sums)
     means = []
-    for part in np.array_split(np.arange(RESAMPLES), -(-RESAMPLES * tracks // _CELLS)):
-        cells = len(part) * tracks
-        drawn = (rng.random(cells) * tracks).astype(np.int64) + np.repeat(np.arange(len(part)) * tracks, tracks)
-        weights = np.bincount(drawn, minlength=cells).reshape(len(part), tracks).astype(np.float64)
-        means.append(_means(weights, sums, counts, starts))
+    for part in np.array_split(np.arange(RESAMPLES), -(-RESAMPLES * number // _CELLS)):
+        drawn = (rng.random((len(part), number)) * number).astype(np.int64)
+        means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
     return np.concatenate(means)
-
-
-def _starts(names: np.ndarray, averaging: str) -> np.ndarray:
-    """Where, among the sorted tracks, each group begins whose tracks are pooled before the mean over groups."""
-    if averaging == "pooled":
-        return np.array([0])
-    if averaging != "sequences":
-        raise ValueError(f"averaging: expected 'pooled' or 'sequences', but got '{averaging}'")
-    sequences = np.array([name.rpartition("/")[0] for name in names])
-    return np.concatenate([[0], np.flatnonzero(sequences[1:] != sequences[:-1]) + 1])
-
-
-def _means(weights: np.ndarray, sums: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """For each row of ``weights`` (R, T): the mean over groups of sum / count, leaving out groups of which no track was drawn."""
-    total = np.add.reduceat(weights * sums, starts, axis=1)
-    number = np.add.reduceat(weights * counts, starts, axis=1)
-    present = number > 0
-    return np.divide(total, number, out=np.zeros_like(total), where=present).sum(1) / present.sum(1)
 
 
 def counts_of(errors: Errors) -> Mapping[str, int]:
