@@ -1,0 +1,171 @@
+"""What is measured: one TOML file to one checked, hashed ``Protocol``. Nothing beside it decides a number.
+
+A file may name another one by ``base``: it then starts from that file's content and overrides it key by key, table by table;
+lists (the metrics, the occluders) are replaced whole.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from hpsbench.errors import ProtocolError, UnknownNameError
+from hpsbench.metrics import METRICS
+from hpsbench.occluders.base import occluder
+from hpsbench.skeleton import joint_names
+from hpsbench.store import sha256_of_bytes
+from hpsbench.tables import plain, read_table
+
+_TEXT_KEYS = ("what", "source")
+
+
+@dataclass(frozen=True)
+class DataRule:
+    """Which samples: a dataset's name, its split, a frame rule and a box rule by name; boxes grow by ``bbox_scale``."""
+
+    dataset: str
+    split: str
+    frames: str
+    bbox: str
+    bbox_scale: float
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """How errors are measured and averaged; every word is explained in protocols/3dpw-test.toml."""
+
+    metrics: tuple[str, ...]
+    joints: str
+    regressor: str
+    root: Literal["pelvis", "hips"]
+    pa_fit: str
+    gt_gender: Literal["gendered", "neutral"]
+    pve_align: Literal["none", "root"]
+    averaging: Literal["pooled", "sequences"]
+    on_failure: Literal["mean-pose", "nan", "error"]
+
+    def __post_init__(self):
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise UnknownNameError(metric, "metric", METRICS)
+        for skeleton in (self.joints, self.regressor, self.pa_fit):
+            joint_names(skeleton)
+        if not self.metrics or len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics: expected at least one and none twice, but got {', '.join(self.metrics) or 'none'}.")
+
+
+@dataclass(frozen=True)
+class OccluderRule:
+    """One occluder: its registered kind and its numbers, a frozen dataclass of that kind. They apply in the file's order."""
+
+    kind: str
+    params: Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol, checked. ``seeding`` "by-sample" or, where a database's order is the seed, "published".
+
+    ``what`` and ``source`` are text for readers: the hash leaves them out.
+    """
+
+    name: str
+    version: int
+    what: str
+    source: str
+    seed: int
+    seeding: Literal["by-sample", "published"]
+    data: DataRule
+    score: ScoreRule
+    occluders: tuple[OccluderRule, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Name and version: "3dpw-xocc.v1"."""
+        return f"{self.name}.v{self.version}"
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All that decides a number, with everything inherited written out, as plain JSON."""
+        content = {key: value for key, value in plain(self).items() if key not in (*_TEXT_KEYS, "occluders")}
+        return content | {"occluders": [{"kind": rule.kind} | plain(rule.params) for rule in self.occluders]}
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of ``content``: equal where everything measured is equal, however the file was written."""
+        return sha256_of_bytes(json.dumps(self.content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def protocol_names() -> list[str]:
+    """The names of the protocols that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in files("hpsbench.protocols_data").iterdir() if entry.name.endswith(".toml"))
+
+
+def load_protocol(name_or_path: str | Path) -> Protocol:
+    """The protocol of a name, or of a path that ends in ".toml".
+
+    Raises UnknownNameError for an unknown name, metric, skeleton or occluder; ProtocolError for a file that is missing, no
+    TOML, or says too little, too much or something of the wrong type.
+    """
+    table = _resolved(str(name_or_path), Path(), ())
+    where = f"Protocol {name_or_path}"
+    rules = table.pop("occluders", [])
+    if not isinstance(rules, list):
+        raise ProtocolError(f"{where}: occluders: {rules!r} found, but tables headed [[occluders]] were expected.")
+    protocol = read_table(Protocol, table, where)
+    if protocol.version < 1:
+        raise ProtocolError(f"{where}: version: {protocol.version} found, but 1 or more was expected.")
+    return replace(protocol, occluders=tuple(_occluder_rule(rule, f"{where}: occluders[{i}]") for i, rule in enumerate(rules)))
+
+
+def _occluder_rule(table: Any, where: str) -> OccluderRule:
+    kind = table.get("kind") if isinstance(table, Mapping) else None
+    if not isinstance(kind, str):
+        raise ProtocolError(f"{where}: {table!r} found, but a table with the key 'kind' was expected.")
+    numbers = {key: value for key, value in table.items() if key != "kind"}
+    return OccluderRule(kind, read_table(occluder(kind).Params, numbers, f"{where} ({kind})"))
+
+
+def _resolved(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]:
+    """A file's table over its base's. Name, version and text are never inherited."""
+    if name in above:
+        raise ProtocolError(f"Protocol {above[0]}: its bases go in a circle ({' -> '.join((*above, name))}). Break it.")
+    text, folder = _text(name, folder)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"Protocol {name}: no TOML ({error}). Correct that line.") from error
+    base = table.pop("base", None)
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise ProtocolError(f"Protocol {name}: base: {base!r} found, but the name of a protocol was expected.")
+    inherited = _resolved(base, folder, (*above, name))
+    for key in ("name", "version", *_TEXT_KEYS):
+        inherited.pop(key, None)
+    return _over(inherited, table)
+
+
+def _text(name: str, folder: Path) -> tuple[str, Path]:
+    """The text of a protocol file and the folder that its own paths start from."""
+    if not name.endswith(".toml"):
+        if name not in protocol_names():
+            raise UnknownNameError(name, "protocol", protocol_names(), "Or give the path of a .toml file.")
+        return files("hpsbench.protocols_data").joinpath(f"{name}.toml").read_text(encoding="utf-8"), folder
+    path = folder / name
+    try:
+        return path.read_text(encoding="utf-8"), path.parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"Protocol {path} cannot be read: {error}. Give a name or the path of a TOML file.") from error
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    out = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(below.get(key), dict)
+        out[key] = _over(below[key], value) if both else value
+    return out
