@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "hpsbench"
 
 FLOORS = [
     {"types", "errors"},
-    {"skeleton", "geometry", "image", "seeds", "registry", "safeload", "store"},
+    {"skeleton", "geometry", "image", "seeds", "registry", "safeload", "store", "tables"},
     {"body", "draw", "render"},
     {"models/nets", "models/ik"},
     {"datasets", "occluders", "models", "metrics"},
