@@ -200,8 +200,8 @@ def check_model(model: "Model", bodies: Bodies, samples: Sequence[Sample] | None
     except Exception as error:
         report.add(False, f"predict failed on {len(batch)} people: {type(error).__name__}: {error}")
         return report
-    report.add(isinstance(prediction, Prediction), f"predict gives a {type(prediction).__name__}, expected hpsbench.types.Prediction")
-    if not report.ok:
+    if not isinstance(prediction, Prediction):
+        report.add(False, f"predict gives a {type(prediction).__name__}, expected hpsbench.types.Prediction")
         return report
     report.add(len(prediction.failed) == len(batch), f"{len(prediction.failed)} answers for {len(batch)} people")
     if not report.ok:

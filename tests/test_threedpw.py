@@ -333,7 +333,7 @@ class TestPublishedNumbers:
     def test_inspect_names_what_is_missing(self, written, copy):
         shutil.rmtree(copy / "sequenceFiles/validation")
         text = "\n".join(message for _, message in ThreeDPW.inspect(copy))
-        assert "missing: downtown_arguing_00" in text
+        assert "24 missing: downtown_arguing_00" in text
         assert "not in the published list: downtown_away_00, downtown_pair_00" in text
         assert "test: 9 images" in text
         assert "validation: no folder" in text

@@ -55,7 +55,7 @@ def find_sequence_folder(root: Path, where: str) -> Path:
         return folder
     inside = sorted(entry.name for entry in os.scandir(root))
     raise DataError(
-        f"No sequenceFiles/ in {root}, which holds {', '.join(inside[:6]) or 'nothing'}{' ...' if len(inside) > 6 else ''}. "
+        f"No sequenceFiles/ in {root}, which holds {_some(inside) or 'nothing'}. "
         f"Expected sequenceFiles/<split>/*.pkl and imageFiles/<sequence>/image_00000.jpg. {_advice(root, inside) or where}"
     )
 
@@ -157,12 +157,17 @@ def _genders(path: Path, entry: Any, people: int) -> tuple[str, ...]:
     return tuple(GENDERS[gender] for gender in genders)
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first six names."""
+    return ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+
+
 def names_against(split: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, str]:
     """(level, message): the sequences of a split against the published list (empty: none is known)."""
     missing, more = sorted(set(known) - set(names)), sorted(set(names) - set(known)) if known else []
     text = f"{split}: {len(names)} sequences" + (f" of the published {len(known)}" if known else "")
-    text += f"; missing: {', '.join(missing)}" if missing else ""
-    text += f"; not in the published list: {', '.join(more)}" if more else ""
+    text += f"; {len(missing)} missing: {_some(missing)}" if missing else ""
+    text += f"; not in the published list: {_some(more)}" if more else ""
     return ("error" if missing or more else "ok", text)
 
 
