@@ -64,7 +64,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise BodyError(f"There is no body file {path}. {_WHAT_TO_DO}")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files if name in _SHAPES}
         if path.suffix == ".pkl":
             content = load_pickle(path)
