@@ -236,7 +236,7 @@ class TestKeyFrames:
         assert self.frames_of(27, kept) == (24, 29, 3 / 8)
 
     def test_clamped_below_the_weight_starts_at_the_first_frame(self):
-        assert self.frames_of(5, list(range(3, 30))) == (3, 11, 2 / 8)
+        assert self.frames_of(5, list(range(3, 30))) == (3, 8, 2 / 8)
 
     def test_a_dropped_key_frame_is_replaced_by_the_nearest(self):
         assert self.frames_of(11, [6, 7, 11, 15, 17, 20]) == (7, 15, 3 / 8)

@@ -65,7 +65,7 @@ class BySample:
         if over == 0:
             return Keys(self._key(sample), self._key(sample), 0.0)
         last = max(sample.frame - over, track[0].frame)
-        after = min(last + interval, track[-1].frame)
+        after = min(sample.frame - over + interval, track[-1].frame)
         weight = (sample.frame - last) / interval
         return Keys(self._key(_nearest(track, last)), self._key(_nearest(track, after)), weight)
 
@@ -91,8 +91,8 @@ class Published:
         place, over = _place(sample, track), sample.frame % interval
         if over == 0:
             return Keys(self._key(track, place), self._key(track, place), 0.0)
-        last = max(place - over, 0)
-        return Keys(self._key(track, last), self._key(track, min(last + interval, len(track) - 1)), (place - last) / interval)
+        last, after = max(place - over, 0), min(place - over + interval, len(track) - 1)
+        return Keys(self._key(track, last), self._key(track, after), (place - last) / interval)
 
     def index_keys(self, sample: Sample, track: Sequence[Sample], interval: int) -> Keys:
         """Key frames by place in the database, across the borders of tracks: seeds without a sample."""
