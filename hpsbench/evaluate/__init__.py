@@ -12,7 +12,7 @@ from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ResultError
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches, read_plans
-from hpsbench.evaluate.rows import Rows, joined
+from hpsbench.evaluate.rows import Rows, joined, samples_sha256
 from hpsbench.evaluate.run import RunFolder, read_result, read_shards, versions
 from hpsbench.evaluate.scoring import Scorer
 from hpsbench.metrics.joints import accel
@@ -20,7 +20,6 @@ from hpsbench.metrics.summary import Flags, counts_of, summarise
 from hpsbench.models.base import Model, pick_device
 from hpsbench.protocol import Protocol
 from hpsbench.skeleton import JOINT_NAMES
-from hpsbench.store import sha256_of_bytes
 from hpsbench.types import Errors, Result
 
 __all__ = ["evaluate", "merge_results", "read_result"]
@@ -120,7 +119,6 @@ def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -
 def _identity(about: Mapping[str, Any], dataset: Dataset, frames: Sequence[Sequence[int]]) -> dict[str, Any]:
     """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
     ids = dataset.ids
-    text = "\n".join(sorted(ids[i] for frame in frames for i in frame))
     return {
         "model": about["model"].name,
         "protocol": about["protocol"]["id"],
@@ -130,7 +128,7 @@ def _identity(about: Mapping[str, Any], dataset: Dataset, frames: Sequence[Seque
         "hpsbench": about["versions"]["hpsbench"],
         "limit": about["limit"],
         "shard": list(about["shard"]),
-        "samples_sha256": sha256_of_bytes(text.encode()),
+        "samples_sha256": samples_sha256(ids[i] for frame in frames for i in frame),
     }
 
 

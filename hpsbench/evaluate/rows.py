@@ -6,7 +6,7 @@ Keys: "ids", "tracks", "frames", "failed", "coverage"; "occluded" and "outside" 
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from hpsbench.errors import ResultError
-from hpsbench.store import write_bytes
+from hpsbench.store import sha256_of_bytes, write_bytes
 
 Rows = dict[str, np.ndarray]
 _TEXT = ("ids", "tracks")
@@ -53,3 +53,8 @@ def joined(parts: Sequence[Rows]) -> Rows:
     rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     order = np.argsort(rows["ids"].astype(str), kind="stable")
     return {key: array[order] for key, array in rows.items()}
+
+
+def samples_sha256(ids: Iterable[str]) -> str:
+    """A hash of which samples there are, in whatever order."""
+    return sha256_of_bytes("\n".join(sorted(ids)).encode())

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hpsbench.errors import ResultError
-from hpsbench.evaluate.rows import Rows, joined, read_rows, write_rows
+from hpsbench.evaluate.rows import Rows, joined, read_rows, samples_sha256, write_rows
 from hpsbench.store import write_text
 from hpsbench.types import Result
 
 LIBRARIES = ("hpsbench", "torch", "numpy", "opencv-python-headless", "h5py")
+_OF_A_SHARD = ("shard", "samples_sha256")
 
 
 def versions() -> dict[str, str]:
@@ -41,7 +42,6 @@ class RunFolder:
         if not path.is_file():
             if (self.out / "result.json").is_file():
                 raise ResultError(f"{self.out} holds a result of another kind of run (no run.json). Choose another folder.")
-            write_text(path, json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
             return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -61,13 +61,19 @@ class RunFolder:
         """The parts that earlier attempts left."""
         return [read_rows(path)[0] for path in sorted(self.parts.glob("part-*.h5"))]
 
+    def _sign(self) -> None:
+        if not (self.out / "run.json").is_file():
+            write_text(self.out / "run.json", json.dumps(self.identity, indent=1, sort_keys=True) + "\n")
+
     def add(self, rows: Rows) -> None:
         """Keep a part for good."""
+        self._sign()
         number = len(list(self.parts.glob("part-*.h5")))
         write_rows(self.parts / f"part-{number:06d}.h5", rows, self.identity, self.columns)
 
     def finish(self, rows: Rows, result: Result) -> None:
         """Write the whole table, then the result, then drop the parts."""
+        self._sign()
         write_rows(self.out / "errors.h5", rows, self.identity, self.columns)
         write_text(self.out / "result.json", result.to_json())
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -92,7 +98,7 @@ def read_shards(folders: Sequence[Path | str]) -> tuple[list[Result], Rows, dict
     tables = [read_rows(Path(folder) / "errors.h5") for folder in folders]
     _, identity, columns = tables[0]
     for folder, (_, other, _) in zip(folders, tables, strict=True):
-        different = sorted(key for key in identity.keys() | other.keys() if key != "shard" and other.get(key) != identity.get(key))
+        different = sorted(key for key in identity.keys() | other.keys() if key not in _OF_A_SHARD and other.get(key) != identity.get(key))
         if different:
             raise ResultError(f"{folder} and {folders[0]} belong to different evaluations (they differ in {', '.join(different)}).")
     number = results[0].shard[1]
@@ -101,4 +107,5 @@ def read_shards(folders: Sequence[Path | str]) -> tuple[list[Result], Rows, dict
         raise ResultError(
             f"Expected each of the {number} shards once, but got {[result.shard for result in results]}. Evaluate the missing ones."
         )
-    return results, joined([table[0] for table in tables]), identity | {"shard": [0, 1]}, columns
+    rows = joined([table[0] for table in tables])
+    return results, rows, identity | {"shard": [0, 1], "samples_sha256": samples_sha256(rows["ids"])}, columns

@@ -39,22 +39,26 @@ class Block:
         value = None if score is None else score["value"]
         return (float("inf") if value is None else value, result.model.name)
 
-    def means(self) -> pd.DataFrame:
-        """A row per model: each metric's mean with its 95 % interval, and how many people were evaluated and failed."""
+    def means(self, *, brief: bool) -> pd.DataFrame:
+        """A row per model: each metric's mean with its 95 % interval (``brief``: half its width), and how many people there were."""
         rows = []
         for result in self.results:
             row = {"model": _name(result)}
-            row |= {f"{METRICS[key].title} {METRICS[key].unit}": _cell(_score(result, key, "all"), interval=True) for key in self.metrics}
+            row |= {
+                f"{METRICS[key].title} {METRICS[key].unit}": (_brief if brief else _full)(_score(result, key, "all"))
+                for key in self.metrics
+            }
             rows.append(row | {"evaluated": result.n_evaluated, "failed": result.n_failed})
         return pd.DataFrame(rows)
 
-    def splits(self) -> pd.DataFrame | None:
-        """A row per model: means over visible, occluded and outside joints; None where nothing was hidden."""
-        columns = [(key, split) for key in self.metrics for split in _SPLITS if self._measured(key, split)]
+    def splits(self, *, brief: bool) -> pd.DataFrame | None:
+        """A row per model: means over visible, occluded and outside joints (``brief``: of positions alone); None: nothing was hidden."""
+        keys = [key for key in self.metrics if not brief or METRICS[key].needs == "joints"]
+        columns = [(key, split) for key in keys for split in _SPLITS if self._measured(key, split)]
         if not any(split != "visible" for _, split in columns):
             return None
         rows = [
-            {"model": _name(result)} | {f"{METRICS[key].title} {split}": _cell(_score(result, key, split)) for key, split in columns}
+            {"model": _name(result)} | {f"{METRICS[key].title} {split}": _mean(_score(result, key, split)) for key, split in columns}
             for result in self.results
         ]
         return pd.DataFrame(rows)
@@ -64,8 +68,9 @@ class Block:
         return any(score is not None and score["value"] is not None for score in scores)
 
     def notes(self) -> list[str]:
-        """Lines under the tables: the meaning of the dagger, and published numbers with their source."""
-        lines = ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
+        """Lines under the tables: the meaning of the signs, and published numbers with their source."""
+        lines = ["±: half the 95 % interval of the mean, whole tracks resampled"]
+        lines += ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
         for result in self.results:
             for key in self.metrics:
                 published = published_value(result, key)
@@ -91,12 +96,11 @@ def result_table(results: Sequence[Result]) -> str:
 
 def _text_lines(block: Block) -> Iterator[str]:
     yield from (block.title, *block.facts, "")
-    yield _aligned(block.means())
-    splits = block.splits()
+    yield _aligned(block.means(brief=True))
+    splits = block.splits(brief=True)
     if splits is not None:
         yield from ("", "by what the plan did to the joint (means, same units):", _aligned(splits))
-    if block.notes():
-        yield from ("", *block.notes())
+    yield from ("", *block.notes())
 
 
 def _aligned(frame: pd.DataFrame) -> str:
@@ -115,7 +119,7 @@ def write_html(results: Sequence[Result], path: Path | str) -> None:
 
 def _html_block(block: Block) -> str:
     parts = [f"<h2>{html.escape(block.title)}</h2>", *(f"<p>{html.escape(fact)}</p>" for fact in block.facts)]
-    parts += [frame.to_html(index=False, border=0) for frame in (block.means(), block.splits()) if frame is not None]
+    parts += [frame.to_html(index=False, border=0) for frame in (block.means(brief=False), block.splits(brief=False)) if frame is not None]
     return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in block.notes())])
 
 
@@ -127,12 +131,18 @@ def _score(result: Result, metric: str, split: str) -> dict | None:
     return next((score for score in result.scores if (score["metric"], score["split"]) == (metric, split)), None)
 
 
-def _cell(score: dict | None, *, interval: bool = False) -> str:
-    if score is None or score["value"] is None:
-        return "-"
-    if not interval or score["low"] is None:
-        return f"{score['value']:.1f}"
-    return f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
+def _mean(score: dict | None) -> str:
+    return "-" if score is None or score["value"] is None else f"{score['value']:.1f}"
+
+
+def _brief(score: dict | None) -> str:
+    half = "" if score is None or score["low"] is None else f" ±{(score['high'] - score['low']) / 2:.1f}"
+    return _mean(score) + half
+
+
+def _full(score: dict | None) -> str:
+    interval = "" if score is None or score["low"] is None else f" [{score['low']:.1f}, {score['high']:.1f}]"
+    return _mean(score) + interval
 
 
 def _frames(result: Result) -> str:
