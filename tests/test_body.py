@@ -307,6 +307,12 @@ class TestFolder:
         assert load_bodies("openhps").fingerprint == EMBEDDED.fingerprint
         assert "CC0" in EMBEDDED.card.licence
 
+    def test_a_folder_that_bears_the_embedded_name(self, tmp_path, folder):
+        shutil.copytree(folder, tmp_path / "openhps")
+        bodies = load_bodies(tmp_path / "openhps")
+        assert bodies.regressor("h36m17").shape == (17, 6890)
+        assert bodies.card.source == "user's own files"
+
     def test_swapped_legs_are_refused(self, tmp_path, folder):
         shutil.copy(folder / "SMPL_NEUTRAL.npz", tmp_path)
         body, regressor = standin(7)

