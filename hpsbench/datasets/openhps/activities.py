@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpsbench.datasets.openhps import figure, quats
+from hpsbench.datasets.openhps import figure, limits, quats
 from hpsbench.datasets.openhps.arms import draw_arms
 from hpsbench.datasets.openhps.keys import Keys
 
@@ -67,8 +67,12 @@ ACTIVITIES = {
         height=(0.8, 0.97), ahead=(0.0, 0.12), split=(-0.3, 0.3), lean=(30, 80), bend=(10, 70), knees=(0, 30),
     ),
     "crouch": Activity(
-        _WORKING, height=(0.32, 0.75), ahead=(0.0, 0.15), split=(-0.35, 0.35), toes=(5, 35), knees=(10, 50),
-        lean=(5, 45), bend=(0, 50), heel=(0, 0.06),
+        _WORKING, height=(0.52, 0.8), ahead=(0.0, 0.15), split=(-0.35, 0.35), toes=(5, 35), knees=(10, 50), lean=(5, 40), bend=(0, 50),
+        heel=(0, 0.06),
+    ),
+    "squat": Activity(
+        _WORKING, height=(0.33, 0.5), ahead=(0.02, 0.15), split=(-0.25, 0.25), toes=(5, 35), knees=(10, 50), lean=(-5, 15),
+        bend=(10, 50), heel=(0, 0.08),
     ),
     "lunge": Activity(_WORKING, height=(0.6, 0.9), split=(-0.9, 0.9), lean=(-5, 30), knees=(0, 20), heel=(0, 0.05)),
     "sit": Activity(
@@ -182,7 +186,7 @@ def activity_keys(rng: np.random.Generator, name: str, seconds: float) -> Keys:
         poses += [pose, pose]
         places += [place, place]
     eased = np.ones(len(poses) - 1, bool)
-    return Keys(np.array(times), np.stack(poses), np.stack(places), np.zeros(len(poses)), eased)
+    return Keys(np.array(times), limits.clamp(np.stack(poses)), np.stack(places), np.zeros(len(poses)), eased)
 
 
 def hold_after_move(rng: np.random.Generator, before: np.ndarray, after: np.ndarray, start: float) -> list[float]:

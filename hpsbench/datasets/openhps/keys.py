@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpsbench.datasets.openhps import figure, quats
+from hpsbench.datasets.openhps import figure, limits, quats
 
 
 @dataclass(frozen=True)
 class Keys:
     """K poses at ``times`` (K,) s, rising: local quaternions ``pose`` (K,24,4), root ``place`` (K,2) m along x and z, and
     ``clearance`` (K,) m between the lowest point of the skin and the ground. ``eased`` (K-1,) tells the moves from rest to rest
-    (minimum jerk) from those that are sampled motion (linear); None: all linear.
+    (minimum jerk, ``limits.between``) from those that are sampled motion (linear, ``quats.slerp``); None: all are sampled.
     """
 
     times: np.ndarray
@@ -75,7 +75,10 @@ class Keys:
         times = np.clip(times, self.times[0], self.times[-1])
         before = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, len(self.times) - 2)
         s = (times - self.times[before]) / (self.times[before + 1] - self.times[before])
-        s = np.where(self.is_eased[before], s**3 * (10 - 15 * s + 6 * s**2), s)
+        eased = self.is_eased[before]
+        s = np.where(eased, s**3 * (10 - 15 * s + 6 * s**2), s)
         pose = quats.slerp(self.pose[before], self.pose[before + 1], s[:, None, None])
+        if eased.any():
+            pose[eased] = limits.between(self.pose[before[eased]], self.pose[before[eased] + 1], s[eased])
         place = self.place[before] + s[:, None] * (self.place[before + 1] - self.place[before])
         return pose, place, self.clearance[before] + s * (self.clearance[before + 1] - self.clearance[before])

@@ -50,10 +50,24 @@ def range_coordinates(pose: np.ndarray) -> np.ndarray:
     return swing + twist[..., None] * AXES
 
 
+def from_coordinates(coordinates: np.ndarray) -> np.ndarray:
+    """Local quaternions (..., 24, 4) of ``range_coordinates`` (..., 24, 3)."""
+    twist = np.sum(coordinates * AXES, axis=-1, keepdims=True) * AXES
+    return quats.multiply(quats.from_rotvec(coordinates - twist), quats.from_rotvec(twist))
+
+
 def clamp(pose: np.ndarray) -> np.ndarray:
     """The pose (..., 24, 4) with every joint but the root brought into its range; poses inside of them come back as they are."""
-    coordinates = np.clip(range_coordinates(pose), LOW, HIGH)
-    twist = np.sum(coordinates * AXES, axis=-1, keepdims=True) * AXES
-    clamped = quats.multiply(quats.from_rotvec(coordinates - twist), quats.from_rotvec(twist))
+    clamped = from_coordinates(np.clip(range_coordinates(pose), LOW, HIGH))
     clamped[..., 0, :] = pose[..., 0, :]
     return clamped
+
+
+def between(before: np.ndarray, after: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Poses (N,24,4) at fractions ``s`` (N,) of the way between poses (N,24,4), straight in ``range_coordinates``: two poses within
+    the ranges have only such between them, which the shortest rotation (``quats.slerp``, taken for the root) does not grant.
+    """
+    start, end = range_coordinates(before), range_coordinates(after)
+    pose = from_coordinates(start + s[:, None, None] * (end - start))
+    pose[:, 0] = quats.slerp(before[:, 0], after[:, 0], s[:, None])
+    return pose

@@ -21,7 +21,7 @@ UPPER = np.array([6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
 
 # Shares of what people do, in percent: about 75 everyday, 25 athletic.
 _SHARES = {
-    "stand": 21, "walk": 7, "stride": 13, "sit": 12, "reach": 6, "crouch": 5.5, "bend": 3.5, "carry": 2.5, "lunge": 1.5,
+    "stand": 21, "walk": 7, "stride": 13, "sit": 12, "reach": 6, "crouch": 3.5, "squat": 2.5, "bend": 3.5, "carry": 2.5, "lunge": 1.5,
     "kneel": 1.2, "half-kneel": 1.2, "sit-crossed": 0.8, "sit-stretched": 0.8, "lie-back": 0.6, "lie-side": 0.4, "lie-front": 0.3,
     "dance_a": 4, "dance_b": 4, "punch": 3.2, "kick": 2.5, "jump": 2.5, "run": 2.8, "spinkick": 1.5, "crawl": 0.7,
     "getup_faceup": 0.7, "getup_facedown": 0.7, "cartwheel": 0.7, "backflip": 0.4, "roll": 0.4, "spin": 0.9,
@@ -58,6 +58,7 @@ def make_track(rng: np.random.Generator, n_frames: int, *, fps: float = 30.0, sp
         raise ValueError(f"No split '{split}'; expected one of {', '.join(SPLITS)}.")
     if n_frames < 1 or not fps > 0:
         raise ValueError(f"A track of {n_frames} frames at {fps} frames a second cannot be made; both must be positive.")
+    mocap.clips()  # where they are missing, it shows at once and not at the first track that draws one
     rng = rng_of("openhps-motion", split, int(rng.integers(2**62)))
     name, times = _draw(rng, _shares_of(_SHARES, split)), np.arange(n_frames) / fps
     tries = [_try_track(rng, name, times, split)]

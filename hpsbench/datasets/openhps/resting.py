@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hpsbench.datasets.openhps import quats
+from hpsbench.datasets.openhps import limits, quats
 from hpsbench.datasets.openhps.activities import hold_after_move
 from hpsbench.datasets.openhps.arms import draw_arms
 from hpsbench.datasets.openhps.keys import Keys
@@ -56,7 +56,7 @@ def _side(rng: np.random.Generator) -> np.ndarray:
 def _crossed(rng: np.random.Generator) -> np.ndarray:
     arms = draw_arms(rng, {"lap": 2, "knee": 3, "prop-behind": 1, "explaining": 1, "phone-front": 1, "clasped-high": 1})
     root = quats.about("x", np.radians(rng.uniform(-12, 12)))
-    return _pose(rng, root, arms, flex=(70, 85), knee=(108, 128), out=(62, 75), abduct=(28, 42), bend=(0, 40))
+    return _pose(rng, root, arms, flex=(70, 85), knee=(108, 128), out=(38, 52), abduct=(28, 42), bend=(0, 40))
 
 
 def _stretched(rng: np.random.Generator) -> np.ndarray:
@@ -85,4 +85,4 @@ def resting_keys(rng: np.random.Generator, name: str, seconds: float) -> Keys:
         times += hold_after_move(rng, poses[-1], pose, times[-1])
         poses += [pose, pose]
     count = len(poses)
-    return Keys(np.array(times), np.stack(poses), np.zeros((count, 2)), np.zeros(count), np.ones(count - 1, bool))
+    return Keys(np.array(times), limits.clamp(np.stack(poses)), np.zeros((count, 2)), np.zeros(count), np.ones(count - 1, bool))
