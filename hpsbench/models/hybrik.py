@@ -12,7 +12,7 @@ from torch import Tensor
 from hpsbench.body.bodies import Bodies
 from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks
 from hpsbench.models.ik.analytic import AnalyticIK
-from hpsbench.models.nets.hybrik_net import crop_state, pelvis_in_camera
+from hpsbench.models.nets.hybrik_net import crop_state, true_camera
 from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
 
 
@@ -45,7 +45,7 @@ class Hybrik(Model):
 
     def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
         state = crop_state(self.net, batch, refine=self.net.config.refine, pose=self.naive.posed)
-        pelvis = pelvis_in_camera(state, batch, self.net.config)
+        pelvis = true_camera(state.root, batch, self.net.config)
         return {
             "rotmats": self.solver.ik(state.joints29, state.sigma, state.phi, state.betas).rotmats,
             "betas": state.betas,

@@ -13,9 +13,10 @@ from torch import Tensor
 from hpsbench.body.bodies import Bodies
 from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks, joint_sha256
 from hpsbench.models.ik.analytic import AnalyticIK
-from hpsbench.models.ik.niki import PADDING
-from hpsbench.models.nets.hybrik_net import crop_state, pelvis_in_camera
+from hpsbench.models.ik.niki import PADDING, NikiOneStage, placed_translation, projected_uv
+from hpsbench.models.nets.hybrik_net import HybrikState, crop_geometry, crop_state, true_camera
 from hpsbench.seeds import rng_of
+from hpsbench.skeleton import J29_LEAF_VERTICES
 from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
 
 
@@ -54,13 +55,22 @@ class Niki(Model):
     def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
         state = crop_state(self.net, batch, refine=self.refine, pose=self.solver.posed)
         noise = torch.from_numpy(np.stack([padding_noise(sample) for sample in batch.ids])).to(self.device, torch.float32)
-        pelvis = pelvis_in_camera(state, batch, self.net.config)
-        return {
-            "rotmats": self.flow.ik(state.joints29, state.sigma, state.phi, state.betas, noise=noise).rotmats,
-            "betas": state.betas,
-            "trans": pelvis - self.bodies.neutral.rest_joints(state.betas)[:, 0],
-            "confidence": 1 - state.sigma,
-        }
+        rotmats = self.flow.ik(state.joints29, state.sigma, state.phi, state.betas, noise=noise).rotmats
+        root = self._root_by_camera_head(state, rotmats, batch) if isinstance(self.flow, NikiOneStage) else state.root
+        pelvis = true_camera(root, batch, self.net.config)
+        trans = pelvis - self.bodies.neutral.rest_joints(state.betas)[:, 0]
+        return {"rotmats": rotmats, "betas": state.betas, "trans": trans, "confidence": 1 - state.sigma}
+
+    def _root_by_camera_head(self, state: HybrikState, rotmats: Tensor, batch: ViewBatch) -> Tensor:
+        """Joint 0 (B, 3) m by the one-stage model's camera head; HybrIK's where every joint is too unsure to place it."""
+        leaves = torch.tensor(J29_LEAF_VERTICES, device=self.device)
+        body = self.bodies.neutral(state.betas, rotmats, vertex_ids=leaves)
+        joints29 = torch.cat([body.joints, body.vertices], dim=1)
+        camera = torch.cat([1000 / (256 * state.root[:, 2:] + 1e-9), state.root[:, :2]], dim=-1)
+        camera = self.flow.camnet(state.uvd[..., :2], joints29, state.sigma, camera)
+        offset, _ = crop_geometry(batch.squares_xyxy, batch.intrinsics, self.net.config)
+        placed = placed_translation(joints29, projected_uv(joints29, camera), state.sigma, camera, -256 * offset)
+        return torch.where(placed.isfinite().all(dim=-1, keepdim=True), placed, state.root)
 
 
 def padding_noise(sample_id: str) -> np.ndarray:

@@ -182,7 +182,8 @@ def projected_uv(joints29: Tensor, camera: Tensor) -> Tensor:
 def placed_translation(joints29: Tensor, uv: Tensor, sigma: Tensor, camera: Tensor, centre_px: Tensor) -> Tensor:
     """The translation (B, 3) m that brings root-relative joints (B, 29, 3) onto (u, v), joints weighted by clamp(1 - 5 sigma, 0, 1).
 
-    ``centre_px`` (B, 2): (image centre - box centre) / box size * 256. Only the 24 joints of the body chain count.
+    ``uv`` (B, 29, 2): ``projected_uv`` of the same joints and camera; NaN where every weight is zero. ``centre_px`` (B, 2):
+    (image centre - box centre) / box size * 256. Only the 24 joints of the body chain count.
     """
     depth = 1000 / (256 * camera[:, :1])
     joints = (joints29 - joints29[:, :1])[:, :24]

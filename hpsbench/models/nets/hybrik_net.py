@@ -254,9 +254,9 @@ def crop_state(net: HybrikNet, batch: ViewBatch, *, refine: str, pose: Callable[
     return camera_state(heads, offset, ratio, refine=refine, pose=pose)
 
 
-def pelvis_in_camera(state: HybrikState, batch: ViewBatch, config: HybrikConfig) -> Tensor:
-    """Joint 0 (B, 3) m under the image's true intrinsics: at the depth where it is as large as under the network's own camera."""
+def true_camera(root: Tensor, batch: ViewBatch, config: HybrikConfig) -> Tensor:
+    """A point (B, 3) m of the network's own camera under the image's true intrinsics: at the depth where it is as large."""
     _, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, config)
     side = batch.squares_xyxy[:, 2:3] - batch.squares_xyxy[:, :1]
-    depth = state.root[:, 2:] * ratio * batch.intrinsics[:, :1, 0] / side
-    return torch.cat([state.root[:, :2], depth], dim=-1)
+    depth = root[:, 2:] * ratio * batch.intrinsics[:, :1, 0] / side
+    return torch.cat([root[:, :2], depth], dim=-1)
