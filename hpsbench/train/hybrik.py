@@ -1,0 +1,130 @@
+"""Training of the small HybrIK network that ships with the package."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.models.nets.checkpoint import write_weights
+from hpsbench.models.nets.heads import expected_uvd, heatmap_probabilities
+from hpsbench.models.nets.hybrik_net import HybrikConfig, HybrikNet, normalise_crops
+from hpsbench.seeds import rng_of
+from hpsbench.train.augment import Augmentation, make_batch
+from hpsbench.train.cache import CropCache, build_cache
+from hpsbench.train.loop import Fit, Schedule, fit, made_by
+from hpsbench.train.losses import hybrik_terms
+from hpsbench.types import Card
+
+STEPS = 6000
+BATCH = 64
+DROPOUT = 0.1
+REFRESH_EVERY = 100
+SMALL = HybrikConfig(layers=(2, 3, 4, 2), width=32, deconv=(128, 128), features=256, shrink=2, depth_bins=16, camera=1, intrinsics=True)
+
+
+def train_hybrik(
+    data: Path,
+    out: Path,
+    *,
+    bodies: Bodies,
+    steps: int | None = None,
+    minutes: float | None = None,
+    batch_size: int = BATCH,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    resume: bool = True,
+    config: HybrikConfig = SMALL,
+    held_out: tuple[str, ...] = (),
+    progress: Callable[[str], None] = print,
+) -> Path:
+    """The path of the weights trained on the train split of ``data`` (3DPW's layout); checkpoints, log and crops stay in ``out``.
+
+    ``steps`` alone makes the run reproducible; ``minutes`` ends it by the clock. ``held_out`` names sequences that are not trained on.
+    Run again after a kill, it goes on. Raises DataError where the data do not serve.
+    """
+    cache = build_cache(Path(data), Path(out) / "crops", bodies, progress=progress)
+    people = People(cache, held_out)
+    mean_betas = people.cache.labels["betas"][people.rows].mean(0)
+    config = replace(config, init_betas=tuple(float(value) for value in mean_betas))
+    schedule = Schedule(steps=steps or STEPS, minutes=minutes)
+    torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
+    model = _prepared(HybrikNet(config), torch.device(device))
+    rule, cv_threads = Augmentation(side=config.input_side), cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        run = fit(
+            model,
+            lambda step: people.batch(step, batch_size, seed, rule),
+            lambda net, batch: _terms(net, batch, torch.device(device)),
+            Path(out),
+            schedule=schedule,
+            seed=seed,
+            resume=resume,
+            progress=progress,
+        )
+    finally:
+        cv2.setNumThreads(cv_threads)
+    path = Path(out) / "hybrik.openhps.safetensors"
+    model.load_state_dict(run.weights)
+    card = hybrik_card(run, len(people.rows), seed=seed, batch_size=batch_size)
+    write_weights(path, model, family="hybrik", config=config.to_record(), card=card)
+    return path
+
+
+def hybrik_card(run: Fit, people: int, *, seed: int, batch_size: int) -> Card:
+    """What the weights are and how they were made."""
+    how = made_by("hybrik", run, people, seed=seed, batch_size=batch_size)
+    return Card(
+        name="hybrik.openhps",
+        what="Small HybrIK for OpenHPS: 256 px crops averaged to 128 px, a ResNet, 16x16x16 heat maps, the true camera; synthetic people only",
+        source="hpsbench train hybrik",
+        licence="Apache-2.0",
+        paper="Li et al., HybrIK, CVPR 2021 (architecture and losses, without the rotation term)",
+        trained_on=("openhps/train",),
+        how=how,
+    )
+
+
+class People:
+    """The cached people to train on, all but those of the sequences ``held_out``; people cached meanwhile join in."""
+
+    def __init__(self, cache: CropCache, held_out: tuple[str, ...] = ()):
+        self.held_out = held_out
+        self._take(cache)
+
+    def _take(self, cache: CropCache) -> None:
+        self.cache = cache
+        self.rows = np.array([row for row, name in enumerate(cache.ids) if name.split("/")[2] not in self.held_out])
+
+    def batch(self, step: int, size: int, seed: int, rule: Augmentation) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The augmented batch of a step: fixed by (seed, step) and the cached people."""
+        if step % REFRESH_EVERY == 0 and self.cache.stale():
+            self._take(CropCache(self.cache.folder))
+        rng = rng_of("hybrik-batch", seed, step)
+        rows = self.rows[rng.choice(len(self.rows), size, replace=size > len(self.rows))]
+        return make_batch(self.cache, rows, rng, rule)
+
+
+def _prepared(model: HybrikNet, device: torch.device) -> HybrikNet:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = DROPOUT
+    return model.to(device, memory_format=torch.channels_last).train()
+
+
+def _terms(model: nn.Module, batch: tuple[np.ndarray, Mapping[str, np.ndarray]], device: torch.device) -> dict[str, Tensor]:
+    """HybrIK's terms on one batch; the convolutions in bfloat16, all else in float32."""
+    crops, labels = batch
+    images = normalise_crops(torch.from_numpy(crops).permute(0, 3, 1, 2).to(device))
+    truth = {key: torch.from_numpy(labels[key]).to(device) for key in ("uvd", "betas", "phi", "scale")}
+    with torch.autocast(device.type, torch.bfloat16):
+        logits, feature = model.encode(images)
+    uvd, _ = expected_uvd(heatmap_probabilities(logits.float()))
+    heads = model.vector_heads(feature.float())
+    truth["uvd"] = truth["uvd"].clamp(-0.6, 0.6)
+    return hybrik_terms({**heads, "uvd": uvd, "sigma": heads["sigma"][..., None], "scale": heads["camera"][:, :1]}, truth)

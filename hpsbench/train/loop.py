@@ -1,0 +1,229 @@
+"""The training loop that both networks share: prefetching, schedule, averaged weights, log, checkpoints, going on after a kill.
+
+The batch of a step and its dropout depend on (seed, step) alone, and a checkpoint holds everything else: a run that was killed and started
+again ends in the weights of an uninterrupted one.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hpsbench.errors import HpsbenchError
+from hpsbench.safeload import load_torch
+from hpsbench.seeds import rng_of
+from hpsbench.store import whole_file, write_text
+
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: ``steps`` optimiser steps or, where given, ``minutes`` of wall time, whichever ends first.
+
+    The learning rate climbs to ``lr`` over ``warmup`` steps and falls to 0 by a cosine over what of the run has passed. With ``minutes`` that
+    depends on the machine; a run by ``steps`` alone is reproducible.
+    """
+
+    steps: int
+    minutes: float | None = None
+    lr: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    clip: float = 5.0
+    checkpoint_seconds: float = 180.0
+
+    def passed(self, step: int, seconds: float) -> float:
+        """The share of the run that has passed, 0 to 1."""
+        share = step / self.steps
+        return min(1.0, share if self.minutes is None else max(share, seconds / (60 * self.minutes)))
+
+    def rate(self, step: int, seconds: float) -> float:
+        """The learning rate of a step."""
+        return self.lr * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * self.passed(step, seconds)))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run came to: averaged weights, steps, seconds of training, and the means of the last logged terms."""
+
+    weights: dict[str, Tensor]
+    steps: int
+    seconds: float
+    terms: dict[str, float]
+
+
+def made_by(network: str, run: Fit, people: int, *, seed: int, batch_size: int) -> str:
+    """A sentence for a card: the command that repeats a run, its data, length and last losses."""
+    terms = ", ".join(f"{key} {value:.4g}" for key, value in run.terms.items())
+    return (
+        f"hpsbench train {network} --data DIR --out DIR --steps {run.steps} --seed {seed} on {people} person-frames of OpenHPS train; "
+        f"batch {batch_size}, {run.seconds:.0f} s, torch {torch.__version__}; last losses: {terms}."
+    )
+
+
+def fit(
+    model: nn.Module,
+    batch_of: Callable[[int], Any],
+    terms_of: Callable[[nn.Module, Any], Mapping[str, Tensor]],
+    out: Path,
+    *,
+    schedule: Schedule,
+    seed: int,
+    resume: bool = True,
+    progress: Callable[[str], None] = print,
+) -> Fit:
+    """Train ``model`` in place; ``batch_of(step)`` runs in a thread ahead of the steps, ``terms_of(model, batch)`` gives the terms whose sum is lost.
+
+    Writes ``checkpoint.pt`` and ``log.csv`` in ``out``. Raises HpsbenchError where the loss is no longer finite.
+    """
+    run = _Run(model, out, schedule, seed)
+    if resume:
+        run.load(progress)
+    with torch.random.fork_rng():
+        for batch in _ahead(batch_of, run.step, schedule.steps):
+            run.advance(batch, terms_of)
+            if run.step % LOG_EVERY == 0:
+                run.log(progress)
+            if time.monotonic() - run.saved_at > schedule.checkpoint_seconds:
+                run.save()
+            if schedule.passed(run.step, run.seconds) >= 1:
+                break
+    run.save()
+    return Fit(run.average, run.step, run.seconds, run.last_terms)
+
+
+class _Run:
+    """The state of a run between two steps."""
+
+    def __init__(self, model: nn.Module, out: Path, schedule: Schedule, seed: int):
+        self.model, self.out, self.schedule, self.seed = model, out, schedule, seed
+        self.step, self.seconds = 0, 0.0
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        self.sums: dict[str, float] = {}
+        self.last_terms: dict[str, float] = {}
+        self.rows: list[str] = []
+        self.saved_at = self.stepped_at = time.monotonic()
+
+    def advance(self, batch: Any, terms_of: Callable[[nn.Module, Any], Mapping[str, Tensor]]) -> None:
+        """One optimiser step."""
+        torch.manual_seed(int(rng_of("dropout", self.seed, self.step).integers(2**62)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step, self.seconds)
+        terms = terms_of(self.model, batch)
+        loss = sum(terms.values())
+        if not torch.isfinite(loss):
+            raise HpsbenchError(
+                f"The loss became {loss.item()} at step {self.step}. Start again with a lower learning rate than {self.schedule.lr}."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        self._average()
+        for key, value in terms.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value.item()
+        self.step += 1
+        now = time.monotonic()
+        self.seconds, self.stepped_at = self.seconds + now - self.stepped_at, now
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        keep = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
+        for key, value in self.model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.average[key].lerp_(value, 1 - keep)
+            else:
+                self.average[key].copy_(value)
+
+    def log(self, progress: Callable[[str], None]) -> None:
+        """Append the means since the last log to the log, and say them."""
+        self.last_terms = {key: value / LOG_EVERY for key, value in self.sums.items()}
+        self.sums = {}
+        rate = self.schedule.rate(self.step, self.seconds)
+        if not self.rows:
+            self.rows.append(",".join(["step", "seconds", "lr", "loss", *self.last_terms]))
+        values = [rate, sum(self.last_terms.values()), *self.last_terms.values()]
+        self.rows.append(f"{self.step},{self.seconds:.1f}," + ",".join(f"{value:.6g}" for value in values))
+        if self.step % (5 * LOG_EVERY) == 0:
+            write_text(self.out / "log.csv", "\n".join(self.rows) + "\n")
+            said = " ".join(f"{key} {value:.4f}" for key, value in self.last_terms.items())
+            progress(f"step {self.step} {self.seconds:.0f} s lr {rate:.2e}: {said}")
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "sums": self.sums,
+            "last_terms": self.last_terms,
+            "rows": self.rows,
+        }
+        with whole_file(self.out / "checkpoint.pt") as stream:
+            torch.save(state, stream)
+        if self.rows:
+            write_text(self.out / "log.csv", "\n".join(self.rows) + "\n")
+        self.saved_at = time.monotonic()
+
+    def load(self, progress: Callable[[str], None]) -> None:
+        """Take up the checkpoint of the folder, if there is one. Raises HpsbenchError where it was begun with another seed."""
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = load_torch(path)
+        if state["seed"] != self.seed:
+            raise HpsbenchError(f"{path} was begun with seed {state['seed']}, not {self.seed}. Choose another folder, or that seed.")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
+        for key in ("step", "seconds", "sums", "last_terms", "rows"):
+            setattr(self, key, state[key])
+        progress(f"going on at step {self.step}")
+
+
+def _ahead(batch_of: Callable[[int], Any], start: int, stop: int, depth: int = 4) -> Iterator[Any]:
+    """The batches of steps ``start`` to ``stop``, made in a thread up to ``depth`` ahead; an error in it is raised here."""
+    ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def offer(item: tuple[Any, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for step in range(start, stop):
+                if stopped.is_set():
+                    return
+                offer((batch_of(step), None))
+        except BaseException as error:  # handed over, not swallowed
+            offer((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        for _ in range(start, stop):
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            yield batch
+    finally:
+        stopped.set()
+        thread.join()
