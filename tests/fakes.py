@@ -1,7 +1,7 @@
 """A small dataset and a model for tests of the verbs: people of the embedded body in pictures of noise."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 
 import numpy as np
 import roma
@@ -19,6 +19,12 @@ CARD = Card("fake", "people of a test", "tests", "Apache-2.0")
 WIDTH, HEIGHT, FOCAL = 160, 120, 150.0
 # (sequence, person, frames): two people share the frames of "b", one frame of "c" was dropped.
 TRACKS = (("a", 0, range(4)), ("b", 0, range(3)), ("b", 1, range(3)), ("c", 0, (0, 1, 2, 4, 5, 6)))
+
+
+@cache
+def exact_bodies():
+    """The embedded bodies in float64, read once."""
+    return load_bodies(None, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,11 @@ class FakeDataset(Dataset):
         super().__init__(entries, split="test", counts=FrameCounts(18, 16, {"camera": 2}), fingerprint="fake-fingerprint")
         self.with_body, self.broken, self.samples = with_body, frozenset(broken), {}
 
-    @cached_property
-    def bodies(self):
-        return load_bodies(None, torch.float64)
-
     def __getstate__(self):
-        return {key: value for key, value in vars(self).items() if key != "bodies"} | {"samples": {}}
+        return vars(self) | {"samples": {}}
+
+    def track(self, name: str) -> list[Sample]:
+        return sorted(super().track(name), key=lambda sample: sample.frame)
 
     def sample_at(self, i: int) -> Sample:
         entry = self._entries[i]
@@ -69,8 +74,8 @@ class FakeDataset(Dataset):
         betas, trans = rng.random(10) - 0.5, np.array([0.2 * rng.random(), 0.0, 3.0])
         gender = ("male", "female")[int(rng.random() < 0.5)]
         inputs = [torch.from_numpy(values)[None] for values in (betas, rotvecs, trans)]
-        output = self.bodies.forward(inputs[0], None, inputs[2], [gender], rotvecs=inputs[1])
-        joints = self.bodies.joints(output, "smpl24" if self.with_body else "h36m17")[0].numpy()
+        output = exact_bodies().forward(inputs[0], None, inputs[2], [gender], rotvecs=inputs[1])
+        joints = exact_bodies().joints(output, "smpl24" if self.with_body else "h36m17")[0].numpy()
         K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1.0]])
         joints2d = (joints @ K.T)[:, :2] / joints[:, 2:]
         box = np.concatenate([joints2d.min(0), joints2d.max(0)])
@@ -125,8 +130,8 @@ class FakeModel(Model):
         failed = torch.zeros(len(batch), dtype=torch.bool)
         if self.only == "rotmats":
             return Prediction(failed, rotmats=rotmats, betas=betas)
-        output = self.bodies.to("cpu", torch.float64).forward(betas, rotmats)
+        output = exact_bodies().forward(betas, rotmats)
         if self.only == "vertices":
             return Prediction(failed, vertices=output.vertices)
-        joints = self.bodies.to("cpu", torch.float64).joints(output, self.skeleton)
+        joints = exact_bodies().joints(output, self.skeleton)
         return Prediction(failed, joints=joints, skeleton=self.skeleton)

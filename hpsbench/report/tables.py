@@ -13,6 +13,7 @@ from hpsbench.store import write_text
 from hpsbench.types import Result
 
 _SPLITS = ("visible", "occluded", "outside")
+_INTERVALS = "In brackets: 95 % interval of the mean, whole tracks resampled"
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
 td:first-child,th:first-child{text-align:left}h2{margin-top:2em}p{color:#444}"""
@@ -69,8 +70,7 @@ class Block:
 
     def notes(self) -> list[str]:
         """Lines under the tables: the meaning of the signs, and published numbers with their source."""
-        lines = ["±: half the 95 % interval of the mean, whole tracks resampled"]
-        lines += ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
+        lines = ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
         for result in self.results:
             for key in self.metrics:
                 published = published_value(result, key)
@@ -100,11 +100,11 @@ def _text_lines(block: Block) -> Iterator[str]:
     splits = block.splits(brief=True)
     if splits is not None:
         yield from ("", "by what the plan did to the joint (means, same units):", _aligned(splits))
-    yield from ("", *block.notes())
+    yield from ("", "±: half the 95 % interval of the mean, whole tracks resampled", *block.notes())
 
 
 def _aligned(frame: pd.DataFrame) -> str:
-    width = max(len(name) for name in frame["model"])
+    width = max(len(name) for name in ["model", *frame["model"]])
     frame = frame.rename(columns={"model": "model".ljust(width)})
     frame.iloc[:, 0] = frame.iloc[:, 0].str.ljust(width)
     return frame.to_string(index=False)
@@ -120,7 +120,7 @@ def write_html(results: Sequence[Result], path: Path | str) -> None:
 def _html_block(block: Block) -> str:
     parts = [f"<h2>{html.escape(block.title)}</h2>", *(f"<p>{html.escape(fact)}</p>" for fact in block.facts)]
     parts += [frame.to_html(index=False, border=0) for frame in (block.means(brief=False), block.splits(brief=False)) if frame is not None]
-    return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in block.notes())])
+    return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in [_INTERVALS, *block.notes()])])
 
 
 def _name(result: Result) -> str:
