@@ -1,0 +1,100 @@
+"""Renders an OpenHPS set in 3DPW's layout: sequence by sequence, in several processes, going on where a killed run stopped."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from hpsbench.body.bodies import Bodies, load_bodies
+from hpsbench.datasets.openhps.annotate import annotations
+from hpsbench.datasets.openhps.picture import Stage, picture
+from hpsbench.datasets.openhps.scene import Outline, draw_scene, outline_of
+from hpsbench.datasets.openhps.writer import python2_pickle
+from hpsbench.image import encode_jpeg
+from hpsbench.render import gl_platform
+from hpsbench.store import write_bytes
+
+Progress = Callable[[int, int], None]
+
+
+def outlines(people: int, *, seed: int, split: str) -> Iterator[Outline]:
+    """The first sequences that together hold at least ``people`` person-frames."""
+    found = 0
+    for index in count():
+        if found >= people:
+            return
+        outline = outline_of(seed, split, index)
+        found += outline.people * outline.frames
+        yield outline
+
+
+def make_openhps(
+    out: Path | str,
+    *,
+    people: int,
+    seed: int = 0,
+    split: str = "train",
+    workers: int | None = None,
+    quality: int = 88,
+    progress: Progress | None = None,
+) -> int:
+    """Render at least ``people`` person-frames into ``out``; how many it then holds of this seed and split.
+
+    A sequence depends on (seed, split, its index) alone, so a larger set holds the smaller one, and sequences that are there
+    already are left as they are. ``workers`` processes (default: one per core); ``progress(done, total)`` in person-frames.
+    Raises HpsbenchError where OpenGL does not work or the disk is full, MissingExtraError without pyrender or pybullet.
+    """
+    out = Path(out)
+    todo = list(outlines(people, seed=seed, split=split))
+    total = sum(o.people * o.frames for o in todo)
+    missing = [o for o in todo if not _annotation_path(out, o).is_file()]
+    done = total - sum(o.people * o.frames for o in missing)
+    if progress:
+        progress(done, total)
+    if not missing:
+        return total
+    platform = gl_platform()
+    workers = max(min(workers or os.cpu_count() or 1, len(missing)), 1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(platform,)) as pool:
+        jobs = {pool.submit(write_sequence, out, outline, quality): outline for outline in missing}
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                done += jobs[job].people * jobs[job].frames
+                if progress:
+                    progress(done, total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return total
+
+
+def _annotation_path(out: Path, outline: Outline) -> Path:
+    return out / "sequenceFiles" / outline.split / f"{outline.name}.pkl"
+
+
+def _prepare(platform: str) -> None:
+    """A worker's start: the way to OpenGL that the parent found, and one thread, for speed and for equal sums everywhere."""
+    os.environ["PYOPENGL_PLATFORM"] = platform
+    torch.set_num_threads(1)
+
+
+@cache
+def _stage() -> tuple[Bodies, Stage]:
+    bodies = load_bodies(None, dtype=torch.float32)
+    return bodies, Stage(bodies)
+
+
+def write_sequence(out: Path, outline: Outline, quality: int) -> None:
+    """Render one sequence: the images first, then the annotations, whose presence says that it is complete."""
+    bodies, stage = _stage()
+    scene = draw_scene(outline, bodies)
+    for frame in range(outline.frames):
+        path = out / "imageFiles" / outline.name / f"image_{frame:05d}.jpg"
+        write_bytes(path, encode_jpeg(picture(scene, stage, frame), quality))
+    write_bytes(_annotation_path(out, outline), python2_pickle(annotations(scene, stage, bodies)))
