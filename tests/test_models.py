@@ -155,7 +155,7 @@ class TestNetworks:
         assert ((prediction.confidence > 0) & (prediction.confidence < 1)).all()
 
     def test_no_answer_depends_on_the_batch(self, case, weights, bodies):
-        """Bit for bit on a CPU, whoever else is in the batch and in whatever order; and twice the same."""
+        """Bit for bit on a CPU, whoever else is in the batch, in whatever order and on however many threads."""
         model, batch = self.load(case, weights, bodies), batch_of(5)
         whole = model.predict(batch)
         assert same(whole, model.predict(batch))
@@ -164,6 +164,12 @@ class TestNetworks:
         assert torch.equal(some.rotmats, whole.rotmats[order])
         assert torch.equal(some.trans, whole.trans[order])
         assert torch.equal(model.predict(rows(batch, [4])).betas, whole.betas[4:])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(3 - min(threads, 2))
+        try:
+            assert same(whole, model.predict(batch))
+        finally:
+            torch.set_num_threads(threads)
 
 
 def test_translation_puts_the_pelvis_where_the_network_saw_it(weights, bodies):

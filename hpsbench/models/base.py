@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -197,14 +198,25 @@ def in_blocks(answer: Callable[[ViewBatch], dict[str, Tensor]], batch: ViewBatch
     """``answer`` for the batch in blocks of one fixed size: one person on a CPU; 32 on a GPU, the last block filled up with copies.
 
     So nobody's numbers depend on the batch: which kernel a layer takes, hence the order in which it adds, changes with the shape.
+    On a CPU each person has one thread, so they do not depend on the number of threads either. Without gradients.
     """
-    size = CPU_BLOCK if batch.squares_xyxy.device.type == "cpu" else GPU_BLOCK
-    parts = []
-    for start in range(0, len(batch), size):
-        rows = [min(row, len(batch) - 1) for row in range(start, start + size)]
-        some = answer(_rows_of(batch, rows))
-        parts.append({key: value[: len(batch) - start] for key, value in some.items()})
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    cpu = batch.squares_xyxy.device.type == "cpu"
+    size, last = CPU_BLOCK if cpu else GPU_BLOCK, len(batch) - 1
+    starts = range(0, len(batch), size)
+    blocks = [_rows_of(batch, [min(row, last) for row in range(start, start + size)]) for start in starts]
+    answer = torch.inference_mode()(answer)
+    parts = _one_thread_each(answer, blocks) if cpu else [answer(block) for block in blocks]
+    return {key: torch.cat([part[key] for part in parts])[: len(batch)] for key in parts[0]}
+
+
+def _one_thread_each(answer: Callable[[ViewBatch], dict[str, Tensor]], blocks: list[ViewBatch]) -> list[dict[str, Tensor]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(answer, blocks))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rows_of(batch: ViewBatch, rows: list[int]) -> ViewBatch:

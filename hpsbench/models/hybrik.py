@@ -37,7 +37,6 @@ class Hybrik(Model):
         rest = self.bodies.neutral.rest_joints29
         self.solver, self.naive = AnalyticIK(rest), AnalyticIK(rest, adaptive=False)
 
-    @torch.inference_mode()
     def predict(self, batch: ViewBatch) -> Prediction:
         answer = in_blocks(self._block, batch)
         finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)

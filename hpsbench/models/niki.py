@@ -46,7 +46,6 @@ class Niki(Model):
         self.refine = "niki" if self.net.config.refine == "hybrik" else self.net.config.refine
         self.solver = AnalyticIK(self.bodies.neutral.rest_joints29)
 
-    @torch.inference_mode()
     def predict(self, batch: ViewBatch) -> Prediction:
         answer = in_blocks(self._block, batch)
         finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
