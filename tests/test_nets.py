@@ -15,6 +15,7 @@ from hpsbench.body.model import BodyArrays, BodyModel
 from hpsbench.errors import WeightsError
 from hpsbench.models.base import build_network, checkpoints_by_family, family_of
 from hpsbench.models.ik.analytic import AnalyticIK
+from hpsbench.models.ik.niki import ONE_STAGE, TWIST_SWING
 from hpsbench.models.nets.checkpoint import kind_of, read_checkpoint
 from hpsbench.models.nets.heads import (
     DEPTH_UNIT,
@@ -272,6 +273,16 @@ class TestCheckpoints:
         net = build_network(checkpoint, "hybrik", CPU)
         assert net.config == RESNET34
         assert not net.training
+
+    @pytest.mark.parametrize(("name", "config"), [("niki_ts", TWIST_SWING), ("niki_1stage", ONE_STAGE)])
+    def test_a_released_niki_checkpoint_is_recognised(self, tmp_path, name, config):
+        """Bare, every key behind "regressor.", with SMPL buffers inside."""
+        state = {key: torch.zeros((), dtype=getattr(torch, dtype)).expand(shape) for key, shape, dtype in KEYS[name]}
+        torch.save(state, tmp_path / "official.pth")
+        checkpoint = read_checkpoint(tmp_path / "official.pth")
+        assert checkpoint.set_aside == 9
+        assert len(checkpoint.state) == len(KEYS[name]) - 9
+        assert build_network(checkpoint, "niki", CPU).config == config
 
     @pytest.mark.parametrize(("name", "kind"), [("hybrik_hrnet48_cam", "hybrik-hrnet48"), ("hybrik_resnet34_cam", "hybrik-resnet34")])
     def test_kinds_of_hybrik(self, name, kind):
