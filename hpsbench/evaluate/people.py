@@ -1,10 +1,7 @@
 """From a dataset to batches of people: each frame is read and decoded once, in worker processes if asked for."""
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +9,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hpsbench.datasets.base import Dataset as PeopleDataset
-from hpsbench.errors import HpsbenchError, ResultError
+from hpsbench.errors import HpsbenchError
+from hpsbench.generated import Generated
 from hpsbench.image import crop_square, square_of_box
 from hpsbench.occlude import Planner, apply_plan, hidden_by
 from hpsbench.protocol import Protocol
-from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
+from hpsbench.types import CropSpec, Hidden, Sample, Truth, View, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,9 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
         frames: Sequence[Sequence[int]],
         protocol: Protocol,
         crop: CropSpec | None,
-        plans: Mapping[str, OcclusionPlan] | None,
+        generated: Generated | None,
     ):
-        self.dataset, self.frames, self.crop, self.plans = dataset, frames, crop, plans
+        self.dataset, self.frames, self.crop, self.generated = dataset, frames, crop, generated
         self.planner = Planner(protocol, dataset)
 
     def __len__(self) -> int:
@@ -58,20 +56,15 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
             return error
 
     def _person(self, sample: Sample, images: dict[str, np.ndarray]) -> Person:
-        plan = self.planner(sample) if self.plans is None else self._planned(sample)
-        view = apply_plan(_decoded_once(sample.view, images), plan)
+        seen = replace(sample, view=_decoded_once(sample.view, images))
+        plan = self.planner(sample) if self.generated is None else self.generated.plan_of(sample)
+        view = apply_plan(seen.view, plan) if self.generated is None else self.generated.view_of(seen)
         square = view.window_xyxy
         if square is None:
             square = square_of_box(view.bbox_xyxy, 1.0 if self.crop is None else self.crop.box_scale)
         crop = None if self.crop is None else crop_square(view.read(), square, self.crop.side)
         hidden = hidden_by(plan, sample)
         return Person(sample.id, sample.track, sample.frame, sample.truth, hidden, crop, np.asarray(square), view.intrinsics)
-
-    def _planned(self, sample: Sample) -> OcclusionPlan:
-        plan = self.plans.get(sample.id)
-        if plan is None:
-            raise ResultError(f"The generated plans hold none for '{sample.id}'. Generate them again, for the whole dataset.")
-        return plan
 
 
 def _decoded_once(view: View, images: dict[str, np.ndarray]) -> View:
@@ -83,22 +76,6 @@ def _decoded_once(view: View, images: dict[str, np.ndarray]) -> View:
         return images[view.image_key]
 
     return replace(view, read=read)
-
-
-def read_plans(folder: Path | str, protocol: Protocol) -> dict[str, OcclusionPlan]:
-    """The plans of a generated folder by sample id. Raises ResultError where they are missing, broken or of another protocol."""
-    path = Path(folder) / "plans.jsonl.gz"
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            plans = [OcclusionPlan.from_record(json.loads(line)) for line in lines]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise ResultError(f"{path} cannot be read: {error}. Expected a folder of `hpsbench generate`; generate it again.") from error
-    for plan in plans:
-        if plan.protocol_id != protocol.id:
-            raise ResultError(
-                f"{path} was made by protocol '{plan.protocol_id}', but '{protocol.id}' is to be measured. Generate it again."
-            )
-    return {plan.sample_id: plan for plan in plans}
 
 
 def person_batches(reader: FrameReader, batch_size: int, workers: int) -> Iterator[list[Person]]:
