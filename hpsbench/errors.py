@@ -21,6 +21,14 @@ from collections.abc import Iterable
 class HpsbenchError(Exception):
     """Base of every error that hpsbench raises for a mistake outside of its own code."""
 
+    def __reduce__(self):
+        # By its text, so that it comes out of a worker process whatever its class takes to be made.
+        return _with_text, (type(self), str(self))
+
+
+def _with_text(kind: type[HpsbenchError], text: str) -> HpsbenchError:
+    return kind.__new__(kind, text)
+
 
 class DataError(HpsbenchError):
     """A dataset folder, image or annotation is missing, broken or not what it claims to be."""

@@ -13,6 +13,7 @@ FLOORS = [
     {"datasets", "occluders", "models", "metrics"},
     {"protocol"},
     {"occlude"},
+    {"generated"},
     {"evaluate", "generate", "sensitivity", "check", "report", "train"},
     {"cli"},
 ]

@@ -1,0 +1,197 @@
+"""A generated folder: what lies in it, how it is checked, and how it is read back.
+
+manifest.json      the protocol in full, the data's fingerprint, counts and hashes
+plans.jsonl.gz     a plan per line, in the dataset's order, with what it hid: "coverage", "occluded" and "outside" joints
+images.jsonl.gz    where images were written: per line an image's file, hash and size, and the box, window and camera in it
+images/<id>.png    the image that a model gets
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpsbench.datasets.base import Dataset
+from hpsbench.errors import ResultError
+from hpsbench.image import read_image
+from hpsbench.occlude import apply_plan
+from hpsbench.store import sha256_of_bytes, sha256_of_file
+from hpsbench.types import OcclusionPlan, Sample, View
+
+MANIFEST, PLANS, IMAGE_LINES, IMAGES = "manifest.json", "plans.jsonl.gz", "images.jsonl.gz", "images"
+FORMAT = 1
+_SHOWN = 5
+
+
+def canonical(record: Any) -> str:
+    """One line of JSON, the same bytes for the same record."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def zipped(text: bytes) -> bytes:
+    """Text as gzip bytes without time or name, the same bytes for the same text."""
+    memory = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=memory, compresslevel=6, mtime=0) as stream:
+        stream.write(text)
+    return memory.getvalue()
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the hash of all the rest of it."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return rest | {"sha256": sha256_of_bytes(canonical(rest).encode())}
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """The manifest of a generated folder. Raises ResultError where there is none, or one that was altered."""
+    path = Path(folder) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultError(
+            f"{folder} is no finished generated folder: {MANIFEST} cannot be read ({error.strerror}). Run `hpsbench generate` (again)."
+        ) from error
+    except ValueError as error:
+        raise ResultError(f"{path} is broken: {error}. Generate the folder again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "protocol" not in manifest:
+        raise ResultError(f"{path} is no manifest of format {FORMAT} of `hpsbench generate`. Name a folder that it wrote.")
+    if sealed(manifest) != manifest:
+        raise ResultError(f"{path} was altered: its hash is not that of its content. Generate the folder again.")
+    return manifest
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a gzipped file of JSON lines. Raises ResultError where it is missing or broken."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+    except (OSError, EOFError, ValueError) as error:
+        raise ResultError(f"{path} cannot be read: {error}. Generate the folder again.") from error
+
+
+def verify(folder: Path | str) -> str:
+    """One line that says what was found to be whole. Raises ResultError, which names what is missing, altered or too much."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    wrong = list(_wrong_protocol(manifest)) + list(_wrong_file(folder, PLANS, manifest["plans"]))
+    if not wrong:
+        wrong += _wrong_plans(folder, manifest)
+    written = manifest["images"]
+    if written is not None and not (broken := list(_wrong_file(folder, IMAGE_LINES, written))):
+        wrong += _wrong_images(folder, written["count"])
+    elif written is not None:
+        wrong += broken
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise ResultError(f"{folder} is not what was generated: {'; '.join(wrong[:_SHOWN])}{more}. Generate it again.")
+    images = "no images" if written is None else f"{written['count']:,} images"
+    part = "" if manifest["shard"] == [0, 1] else f", shard {manifest['shard'][0] + 1} of {manifest['shard'][1]}"
+    return f"{folder}: whole. {manifest['protocol']['id']}, {manifest['counts']['written']:,} plans, {images}{part}."
+
+
+def _wrong_protocol(manifest: Mapping[str, Any]) -> Iterator[str]:
+    if sha256_of_bytes(canonical(manifest["protocol"]["content"]).encode()) != manifest["protocol"]["sha256"]:
+        yield "the protocol's content has another hash than its own"
+
+
+def _wrong_file(folder: Path, name: str, about: Mapping[str, Any]) -> Iterator[str]:
+    if not (folder / name).is_file():
+        yield f"{name} is missing"
+    elif sha256_of_file(folder / name) != about["sha256"]:
+        yield f"{name} was altered"
+
+
+def _wrong_plans(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    ids = [record["sample_id"] for record in read_lines(folder / PLANS)]
+    if len(ids) != manifest["counts"]["written"] or len(set(ids)) != len(ids):
+        yield f"{PLANS} holds {len(set(ids))} samples in {len(ids)} lines, but {manifest['counts']['written']} were written"
+
+
+def _wrong_images(folder: Path, count: int) -> Iterator[str]:
+    hashes = {record["image"]: record["sha256"] for record in read_lines(folder / IMAGE_LINES)}
+    if len(hashes) != count:
+        yield f"{IMAGE_LINES} names {len(hashes)} images, but {count} were written"
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif sha256_of_file(path) != expected:
+            yield f"{name} was altered"
+    found = {path.relative_to(folder).as_posix() for path in (folder / IMAGES).rglob("*") if path.is_file()}
+    yield from (f"{name} was not generated" for name in sorted(found - hashes.keys()))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated folder beside the dataset that it was made from: its samples with the occluded views.
+
+    ``plans`` and ``views`` (the lines of images.jsonl.gz, empty where no images were written) are keyed by sample id. A view
+    reads the written image where there is one, and replays its plan where there is none: the same pixels.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    dataset: Dataset
+    plans: Mapping[str, OcclusionPlan]
+    views: Mapping[str, Mapping[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> Sample:
+        sample = self.dataset[i]
+        return replace(sample, view=self.view_of(sample))
+
+    @property
+    def ids(self) -> list[str]:
+        """The dataset's sample ids, in its order."""
+        return self.dataset.ids
+
+    def plan_of(self, sample: Sample) -> OcclusionPlan:
+        """The plan of a sample. Raises ResultError where the folder (one shard, say) holds none."""
+        if sample.id not in self.plans:
+            raise ResultError(f"{self.folder} holds no plan for '{sample.id}'. Generate it for the whole dataset, or merge its shards.")
+        return self.plans[sample.id]
+
+    def view_of(self, sample: Sample) -> View:
+        """The occluded view of a sample as the dataset gives it."""
+        plan, record = self.plan_of(sample), self.views.get(sample.id)
+        if record is None:
+            return apply_plan(sample.view, plan)
+        window = record["window_xyxy"]
+        return View(
+            partial(read_image, self.folder / record["image"]),
+            f"{self.folder}/{record['image']}",
+            np.array(record["bbox_xyxy"]),
+            np.array(record["intrinsics"]),
+            None if window is None else np.array(window),
+        )
+
+
+def load_generated(folder: Path | str, dataset: Dataset) -> Generated:
+    """A generated folder, read back beside its dataset.
+
+    Raises ResultError where the folder is unfinished or broken, or was made from other data.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    made_from = manifest["dataset"]
+    if made_from["fingerprint"] != dataset.fingerprint or made_from["name"] != dataset.name:
+        raise ResultError(
+            f"{folder} was generated from {made_from['name']}/{made_from['split']} with fingerprint {made_from['fingerprint'][:12]}, but "
+            f"the data given is {dataset.name}/{dataset.split} with {dataset.fingerprint[:12]}. Name the data that it was made from."
+        )
+    views = {} if manifest["images"] is None else _by_id(read_lines(folder / IMAGE_LINES))
+    plans = {key: OcclusionPlan.from_record(record) for key, record in _by_id(read_lines(folder / PLANS)).items()}
+    return Generated(folder, manifest, dataset, plans, views)
+
+
+def _by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {record["sample_id"]: record for record in records}
