@@ -255,8 +255,9 @@ class Result:
     """What came out of one model under one protocol: the whole of ``result.json``.
 
     ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body" and "weights". ``frames``:
-    person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``scores``: the rows of
-    ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result.
+    person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``id_counts``: for a model that reads
+    answers from a file, how many ids were "missing", "duplicate" and "unknown"; empty for one that runs. ``scores``: the rows
+    of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result.
     """
 
     model: Card
@@ -272,6 +273,7 @@ class Result:
     n_expected: int
     n_evaluated: int
     n_failed: int
+    id_counts: Mapping[str, int]
     limit: int | None
     shard: tuple[int, int]
     scores: tuple[Mapping[str, Any], ...]

@@ -124,7 +124,7 @@ class FakeModel(Model):
         rotvecs = torch.stack([torch.from_numpy(0.2 * (rng_of("answer", name).random((24, 3)) - 0.5)) for name in batch.ids])
         rotvecs[:, 0, 0] += torch.pi
         betas = torch.zeros(len(batch), 10, dtype=torch.float64)
-        betas[:, 0] = batch.crops.double().mean((1, 2, 3)) / 255
+        betas[:, 0] = batch.crops.cpu().double().mean((1, 2, 3)) / 255
         rotmats = roma.rotvec_to_rotmat(rotvecs)
         rotmats[[name in self.bad for name in batch.ids]] = torch.nan
         failed = torch.zeros(len(batch), dtype=torch.bool)

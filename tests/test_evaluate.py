@@ -184,6 +184,14 @@ class TestHowMovesNothing:
         result = evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, tmp_path, workers=2)
         assert_same_summary(result, plain[0])
 
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    def test_on_a_gpu(self, bodies, tmp_path, plain):
+        result = evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, tmp_path, device="cuda")
+        assert result.device.startswith("cuda (")
+        for key, value in scores(result).items():
+            assert value == pytest.approx(scores(plain[0])[key], abs=1e-4), key
+
     def test_a_frame_is_decoded_once(self):
         dataset = FakeDataset()
         reads = []
@@ -350,6 +358,21 @@ class TestWhatModelsGive:
         model = load_model("mean-pose", bodies=bodies, device=torch.device("cpu"))
         result = evaluate(model, protocol_of(), FakeDataset(broken=FakeDataset().ids), bodies, tmp_path)
         assert result.n_evaluated == 16
+
+    def test_predictions_from_a_file(self, bodies, tmp_path, plain):
+        dataset = FakeDataset()
+        answer = FakeModel(bodies).predict(_batch_of(dataset, range(16)))
+        ids = [*dataset.ids[:14], dataset.ids[14], dataset.ids[14], "nobody"]
+        rows = [*range(15), 14, 0]
+        np.savez(tmp_path / "p.npz", ids=ids, rotmats=answer.rotmats[rows].numpy(), betas=answer.betas[rows].numpy())
+        folders = [tmp_path / "0", tmp_path / "1"]
+        for k, folder in enumerate(folders):
+            model = load_model(f"predictions:{tmp_path / 'p.npz'}", bodies=bodies, device=torch.device("cpu"))
+            evaluate(model, protocol_of("openhps-test", on_failure="nan"), dataset, bodies, folder, shard=(k, 2))
+        merged = merge_results(folders, tmp_path / "whole")
+        assert (merged.n_expected, merged.n_evaluated, merged.n_failed) == (16, 14, 2)
+        assert merged.id_counts == {"missing": 1, "duplicate": 1, "unknown": 1}
+        assert plain[0].id_counts == {}
 
     def test_the_perfect_model_has_no_error(self, bodies, tmp_path):
         dataset, model = FakeDataset(), FakeModel(bodies)

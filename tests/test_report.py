@@ -43,6 +43,7 @@ def result(model="niki.openhps", protocol="openhps-xocc.v1", value=70.0, **chang
         n_expected=40,
         n_evaluated=40,
         n_failed=3,
+        id_counts={},
         limit=None,
         shard=(0, 1),
         scores=scores,
@@ -190,6 +191,11 @@ class TestTables:
             assert part in text
         line = next(line for line in text.splitlines() if line.startswith("niki.openhps"))
         assert line.split() == ["niki.openhps", "100.0", "±6.0", "70.0", "±1.0", "-", "12.0", "40", "3"]
+
+    def test_ids_that_a_file_of_predictions_lacks(self):
+        counted = {"missing": 3, "duplicate": 0, "unknown": 2}
+        assert "mine: sample ids in its file: 3 missing, 0 duplicate, 2 unknown;" in result_table([result("mine", id_counts=counted)])
+        assert "sample ids" not in result_table([result("mine", id_counts=dict.fromkeys(counted, 0))])
 
     def test_the_page_stands_alone_and_is_escaped(self, tmp_path):
         evil = dataclasses.replace(result(), model=Card("<script>x</script>", "w", "s", "l"), dataset=Card("d", "a <b> set", "s", "l"))

@@ -56,13 +56,15 @@ def evaluate(
     scorer = Scorer(bodies, protocol.score, where)
     frames = _selected_frames(dataset, limit, shard)
     columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
-    about = _about(model, protocol, dataset, bodies) | {"limit": limit, "shard": tuple(shard), "n_expected": sum(map(len, frames))}
-    folder = RunFolder(Path(out), _identity(about, dataset, frames), columns, resume=resume)
+    all_ids = dataset.ids
+    ids = [all_ids[i] for frame in frames for i in frame]
+    about = _about(model, protocol, dataset, bodies, ids) | {"limit": limit, "shard": tuple(shard)}
+    folder = RunFolder(Path(out), _identity(about, ids), columns, resume=resume)
     if (before := folder.finished()) is not None:
         return before
     given = None if generated is None else _generated(generated, dataset, protocol)
     parts = folder.done()
-    left = _left(frames, dataset.ids, parts)
+    left = _left(frames, all_ids, parts)
     answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
     batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given), batch_size, workers)
     parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
@@ -84,6 +86,9 @@ def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
     merged = replace(
         first,
         n_expected=sum(result.n_expected for result in results),
+        id_counts={
+            key: count if key == "unknown" else sum(result.id_counts[key] for result in results) for key, count in first.id_counts.items()
+        },
         shard=(0, 1),
         device=" + ".join(sorted({result.device for result in results})),
         **_summary(rows, columns, score["metrics"], score["averaging"]),
@@ -103,8 +108,8 @@ def _selected_frames(dataset: Dataset, limit: int | None, shard: tuple[int, int]
     return frames[first:last]
 
 
-def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -> dict[str, Any]:
-    """The part of a Result that is known before any work."""
+def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies, ids: Sequence[str]) -> dict[str, Any]:
+    """The part of a Result that is known before any work on the samples ``ids``."""
     return {
         "model": model.card,
         "dataset": dataset.card,
@@ -114,12 +119,19 @@ def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -
         "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
         "versions": versions(),
         "frames": asdict(dataset.counts),
+        "n_expected": len(ids),
+        "id_counts": _id_counts(model, dataset, ids),
     }
 
 
-def _identity(about: Mapping[str, Any], dataset: Dataset, frames: Sequence[Sequence[int]]) -> dict[str, Any]:
+def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
+    """What a model that reads answers from a file says about its ids; "unknown" are those of no sample of the whole dataset."""
+    count = getattr(model, "id_counts", None)
+    return {} if count is None else count(ids) | {"unknown": count(dataset.ids)["unknown"]}
+
+
+def _identity(about: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
     """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
-    ids = dataset.ids
     return {
         "model": about["model"].name,
         "protocol": about["protocol"]["id"],
@@ -129,7 +141,7 @@ def _identity(about: Mapping[str, Any], dataset: Dataset, frames: Sequence[Seque
         "hpsbench": about["versions"]["hpsbench"],
         "limit": about["limit"],
         "shard": list(about["shard"]),
-        "samples_sha256": samples_sha256(ids[i] for frame in frames for i in frame),
+        "samples_sha256": samples_sha256(ids),
     }
 
 

@@ -72,6 +72,9 @@ class Block:
         """Lines under the tables: the meaning of the signs, and published numbers with their source."""
         lines = ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
         for result in self.results:
+            if any(result.id_counts.values()):
+                found = ", ".join(f"{count} {what}" for what, count in result.id_counts.items())
+                lines.append(f"{result.model.name}: sample ids in its file: {found}; what is not there once is scored as failed")
             for key in self.metrics:
                 published = published_value(result, key)
                 if published is not None:
