@@ -139,13 +139,17 @@ def hidden_by(plan: OcclusionPlan, sample: Sample) -> Hidden:
     of the window (else of the person's box), those beyond the image among them, that lie under an occluder.
     """
     window = plan_window(plan)
-    box = whole_box(sample.view.bbox_xyxy if window is None else window)
+    x0, y0, x1, y1 = whole_box(sample.view.bbox_xyxy if window is None else window)
     joints = np.asarray(sample.truth.joints2d, dtype=np.float64)
     known = np.asarray(sample.truth.valid, dtype=bool) & np.isfinite(joints).all(axis=1)
     points = np.where(known[:, None], joints, 0.0)
-    inside = _within(points, (0, 0, *sample.image_size)) & _within(points, (-np.inf, -np.inf, np.inf, np.inf) if window is None else window)
-    occluded = known & inside & _under(plan, points)
-    return Hidden(occluded, known & ~inside, float(_mask(plan, box).mean()) if plan.occlusions else 0.0)
+    inside = _within(points, (0, 0, *sample.image_size))
+    if window is not None:
+        inside &= _within(points, window)
+    pixels = np.floor(points).astype(np.int64)
+    occluded = known & inside & _under(plan, pixels[:, 0], pixels[:, 1])
+    covered = _under(plan, np.arange(x0, x1)[None], np.arange(y0, y1)[:, None])
+    return Hidden(occluded, known & ~inside, float(covered.mean()))
 
 
 def _within(points: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -153,14 +157,9 @@ def _within(points: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray
     return (points[:, 0] >= x0) & (points[:, 1] >= y0) & (points[:, 0] < x1) & (points[:, 1] < y1)
 
 
-def _under(plan: OcclusionPlan, points: np.ndarray) -> np.ndarray:
-    """Whether each point's pixel is under an occluder: (N,) bool."""
-    if not plan.occlusions:
-        return np.zeros(len(points), dtype=bool)
-    pixels = np.floor(points).astype(int)
-    return np.array([bool(_mask(plan, (x, y, x + 1, y + 1)).any()) for x, y in pixels.tolist()], dtype=bool)
-
-
-def _mask(plan: OcclusionPlan, box: IntBox) -> np.ndarray:
-    masks = [occluder(occlusion.kind).mask(occlusion, box) for occlusion in plan.occlusions]
-    return np.logical_or.reduce(masks)
+def _under(plan: OcclusionPlan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which pixels of the whole image, columns ``x`` and rows ``y`` (broadcast), some occluder of the plan hides: bool."""
+    under = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
+    for occlusion in plan.occlusions:
+        under |= occluder(occlusion.kind).hides(occlusion, x, y)
+    return under

@@ -1,7 +1,7 @@
 """What every occluder is, and whom it is drawn for: key frames, seeds and the frame that it changes.
 
 An occluder plans numbers and draws pixels. To plan it may look at the truth, to aim; to draw it has the plan alone, and no
-randomness. It may hide pixels (``mask``, ``draw``) or fix a window, outside of which nothing is seen (``window``), or both.
+randomness. It may hide pixels (``hides``, ``draw``) or fix a window, outside of which nothing is seen (``window``), or both.
 """
 
 import random
@@ -147,10 +147,10 @@ class Occluder:
         del occlusion
         return None
 
-    def mask(self, occlusion: Occlusion, box: IntBox) -> np.ndarray:
-        """Which pixels of an integer box the occluder hides: (height, width) bool."""
+    def hides(self, occlusion: Occlusion, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which pixels of the whole image, columns ``x`` and rows ``y`` (integers, broadcast), the occluder hides: bool."""
         del occlusion
-        return np.zeros((box[3] - box[1], box[2] - box[0]), dtype=bool)
+        return np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
 
     def draw(self, canvas: np.ndarray, occlusion: Occlusion, origin: tuple[int, int]) -> None:
         """Paint into ``canvas`` (H, W, 3) uint8 in place; its first pixel is pixel ``origin`` (x, y) of the whole image."""

@@ -92,13 +92,10 @@ class NoisePatch(Occluder):
         pixels = pixels_of(patch, sample.image_size)
         return Occlusion(self.kind, "image", {"box_xyxy": list(pixels), "noise": [target.seed, sample.id, self.kind, "pixels"]})
 
-    def mask(self, occlusion: Occlusion, box: IntBox) -> np.ndarray:
+    def hides(self, occlusion: Occlusion, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """True on the pixels of the patch."""
-        mask = np.zeros((box[3] - box[1], box[2] - box[0]), dtype=bool)
-        shared = overlap(_box(occlusion), box)
-        if shared is not None:
-            mask[_slices(shared, box)] = True
-        return mask
+        x0, y0, x1, y1 = _box(occlusion)
+        return ((x >= x0) & (x < x1)) & ((y >= y0) & (y < y1))
 
     def draw(self, canvas: np.ndarray, occlusion: Occlusion, origin: tuple[int, int]) -> None:
         """Noise of the whole patch, of which the canvas takes what lies in it."""

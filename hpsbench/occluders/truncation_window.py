@@ -96,7 +96,6 @@ def truncation_window(draws: Draws, joints14: np.ndarray, base: Window, params: 
     group, shift in x, shift in y, side; none where no group is visible enough, the first alone where there is no truncation.
     """
     names = joint_names(AIM)
-    visible = joints14[:, 2] > params.visible_above
     members = [[names.index(name) for name in group] for group in params.groups]
     valid = [group for group, rows in enumerate(members) if joints14[rows, 2].mean() > params.group_share_above]
     if not valid:
@@ -105,8 +104,9 @@ def truncation_window(draws: Draws, joints14: np.ndarray, base: Window, params: 
     if chosen is None:
         return base
     group = valid[chosen]
-    kept = np.flatnonzero(visible & ~np.isin(np.arange(len(names)), members[group]))
-    if len(kept) == 0:
+    kept = joints14[:, 2] > params.visible_above
+    kept[members[group]] = False
+    if not kept.any():
         return base
     points = joints14[kept, :2].astype(np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
