@@ -81,7 +81,7 @@ class BySample:
 class Published:
     """Seeds as published: a sample's place in the database, where tracks follow one another; ``start`` is that of the track.
 
-    Source: NIKI's occlusion helper, ``reference`` golden in tests/data/occlusion.
+    Source: the occlusion helper of NIKI's public code.
     """
 
     start: int
