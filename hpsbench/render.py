@@ -152,6 +152,7 @@ class _Canvas:
         """Pixels (H, W, 4 or 3) uint8 and depth (H, W) m; ``segments``: the first channel is 1 + the index of the mesh."""
         pyrender = self._pyrender
         scene = pyrender.Scene(bg_color=np.zeros(4), ambient_light=np.zeros(3))
+        meshes = meshes if segments or not meshes else [_joined(meshes)]
         nodes = {scene.add(self._mesh(mesh), pose=_TO_OPENGL): index + 1 for index, mesh in enumerate(meshes)}
         focal, centre = (intrinsics[0, 0], intrinsics[1, 1]), (intrinsics[0, 2], intrinsics[1, 2])
         scene.add(pyrender.IntrinsicsCamera(*focal, *centre, znear=_NEAR, zfar=_FAR), pose=np.eye(4))
@@ -169,6 +170,16 @@ class _Canvas:
             mode=4,
         )
         return self._pyrender.Mesh([primitive])
+
+
+def _joined(meshes: Sequence[Mesh]) -> Mesh:
+    """All meshes as one, which is drawn in one call."""
+    starts = np.cumsum([0, *[len(mesh.vertices) for mesh in meshes[:-1]]])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
+        np.concatenate([mesh.values for mesh in meshes]),
+    )
 
 
 @cache

@@ -11,15 +11,15 @@ import numpy as np
 from hpsbench.datasets.openhps import textures
 
 _SIDE = 384
-# Texture coordinates beyond this many pixels are cut: cv2.remap holds them in 16 bits.
-_FAR = 30000
+# Metres before the camera where planes end, pixels beyond which outlines are cut, and half the side of the floor in metres.
+_NEAR, _FAR, _FLOOR = 0.2, 30000, 60.0
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A texture (S, S, 3) that starts at ``origin`` and goes on along the unit vectors ``along`` and ``down``, one copy every ``repeat`` m.
+    """A texture (S, S, 3) uint8 from ``origin`` along the unit vectors ``along`` and ``down``, repeated every ``repeat`` m.
 
-    ``extent`` (2,) m: where it ends on both axes; infinite where it does not. ``mask`` (S, S) or None: its opacity.
+    ``extent`` (2,) m: where it ends on both axes. ``mask`` (S, S) float32 or None: its opacity.
     """
 
     texture: np.ndarray
@@ -27,13 +27,13 @@ class Plane:
     along: np.ndarray
     down: np.ndarray
     repeat: float
-    extent: tuple[float, float] = (np.inf, np.inf)
+    extent: tuple[float, float]
     mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """Planes from back to front, the ``sky`` (S, S, 3) behind them all, and the share of full resolution at which they are drawn."""
+    """Planes from back to front, the ``sky`` (S, S, 3) uint8 behind them all, and the share of full resolution at which they are drawn."""
 
     sky: np.ndarray
     planes: tuple[Plane, ...]
@@ -53,7 +53,11 @@ def draw_backdrop(rng: np.random.Generator) -> Backdrop:
         planes += _walls(rng, far=rng.uniform(3, 8), high=rng.uniform(2.6, 6), number=int(rng.integers(2, 4)))
     planes += [_picture(rng) for _ in range(int(rng.integers(0, 3 if kind == "studio" else 9)))]
     sky = textures.pattern(rng, _SIDE, saturation=0.7, shares=(0, 1, 1, 1, 3, 4)) if kind == "abstract" else _gradient(rng)
-    return Backdrop(sky, tuple(planes), float(rng.choice([0.3, 0.5, 0.5, 0.75, 1.0])), rng.uniform(0.2, 0.6))
+    return Backdrop(_bytes(sky), tuple(planes), float(rng.choice([0.3, 0.5, 0.5, 0.75, 1.0])), rng.uniform(0.2, 0.6))
+
+
+def _bytes(texture: np.ndarray) -> np.ndarray:
+    return np.round(texture * 255).astype(np.uint8)
 
 
 def _gradient(rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +71,7 @@ def _floor(rng: np.random.Generator, *, flat: bool) -> Plane:
     texture = textures.flattened(textures.pattern(rng, _SIDE, saturation=0.4, shares=shares), rng.uniform(0.15, 0.9))
     angle = rng.uniform(0, 2 * np.pi)
     along, down = np.array([np.cos(angle), 0, np.sin(angle)]), np.array([-np.sin(angle), 0, np.cos(angle)])
-    return Plane(texture, np.zeros(3), along, down, rng.uniform(1.5, 5))
+    return Plane(_bytes(texture), -_FLOOR * (along + down), along, down, rng.uniform(1.5, 5), (2 * _FLOOR, 2 * _FLOOR))
 
 
 def _walls(rng: np.random.Generator, *, far: float, high: float, number: int) -> list[Plane]:
@@ -80,7 +84,7 @@ def _walls(rng: np.random.Generator, *, far: float, high: float, number: int) ->
         texture = textures.pattern(rng, _SIDE, saturation=0.45, shares=(2.5, 0.8, 0.8, 2, 2, 1.5))
         texture = textures.flattened(texture, rng.uniform(0.2, 1))
         origin = out * distance - along * length / 2 + np.array([0, height, 0])
-        walls.append(Plane(texture, origin, along, np.array([0, -1.0, 0]), rng.uniform(2, 6), (length, height)))
+        walls.append(Plane(_bytes(texture), origin, along, np.array([0, -1.0, 0]), rng.uniform(2, 6), (length, height)))
     return sorted(walls, key=lambda wall: -float(np.linalg.norm(wall.origin)))
 
 
@@ -96,11 +100,11 @@ def _picture(rng: np.random.Generator) -> Plane:
         mask = np.clip((1 - np.hypot(x, y) + bumps) * 12, 0, 1).astype(np.float32)
     texture = textures.pattern(rng, 128, saturation=0.7, shares=(1, 1, 1, 1, 3, 4))
     origin = out * distance - along * size / 2 + np.array([0, low + size, 0])
-    return Plane(texture, origin, along, np.array([0, -1.0, 0]), size, (size, size), mask)
+    return Plane(_bytes(texture), origin, along, np.array([0, -1.0, 0]), size, (size, size), mask)
 
 
 def draw(backdrop: Backdrop, view: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture (H, W, 3) float32 of ``size`` (width, height) px that the camera sees behind everything."""
+    """The picture (H, W, 3) uint8 of ``size`` (width, height) px that the camera sees behind everything."""
     small = tuple(max(round(side * backdrop.sharpness), 8) for side in size)
     scaled = np.diag([small[0] / size[0], small[1] / size[1], 1.0]) @ intrinsics
     image = cv2.resize(backdrop.sky, small, interpolation=cv2.INTER_LINEAR)
@@ -111,43 +115,40 @@ def draw(backdrop: Backdrop, view: np.ndarray, intrinsics: np.ndarray, size: tup
 
 def _lay(image: np.ndarray, plane: Plane, projection: np.ndarray) -> None:
     """Draw one plane into ``image`` in place. ``projection`` (3, 4): stage to pixels."""
-    corner = np.column_stack([np.append(plane.along, 0), np.append(plane.down, 0), np.append(plane.origin, 1)])
-    plane_to_pixel = projection @ corner
-    left, top, right, bottom = _reach(plane_to_pixel, plane.extent, image.shape[1::-1])
-    if left >= right or top >= bottom or abs(np.linalg.det(plane_to_pixel)) < 1e-9:
+    to_stage = np.column_stack([np.append(plane.along, 0), np.append(plane.down, 0), np.append(plane.origin, 1)])
+    plane_to_pixel = projection @ to_stage  # metres on the plane to pixels
+    outline = _outline(plane_to_pixel, plane.extent)
+    size = np.array(image.shape[1::-1])
+    if len(outline) == 0 or abs(np.linalg.det(plane_to_pixel)) < 1e-9:
         return
-    inverse = np.linalg.inv(plane_to_pixel).astype(np.float32)
-    x, y = np.arange(left, right, dtype=np.float32) + 0.5, np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5
-    a, b, w = (row[0] * x + (row[1] * y + row[2]) for row in inverse)
-    seen = w > 1e-6
-    w[~seen] = 1
-    a /= w
-    b /= w
-    if np.isfinite(plane.extent[0]):
-        seen &= (a >= 0) & (b >= 0) & (a < plane.extent[0]) & (b < plane.extent[1])
-    factor = len(plane.texture) / plane.repeat
-    u, v = (np.clip(c * factor, -_FAR, _FAR) for c in (a, b))
-    drawn = cv2.remap(plane.texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    opacity = seen.astype(np.float32)
-    if plane.mask is not None:
-        opacity *= cv2.remap(plane.mask, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    part = image[top:bottom, left:right]
-    part += (drawn - part) * opacity[..., None]
+    low, high = np.clip(np.floor(outline.min(0)), 0, size).astype(int), np.clip(np.ceil(outline.max(0)), 0, size).astype(int)
+    if (low >= high).any():
+        return
+    part = image[low[1] : high[1], low[0] : high[0]]
+    shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
+    warp = shift @ plane_to_pixel @ np.diag([plane.repeat / len(plane.texture)] * 2 + [1.0])
+    extent = (int(high[0] - low[0]), int(high[1] - low[1]))
+    drawn = cv2.warpPerspective(plane.texture, warp, extent, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    inside = np.zeros(extent[::-1], np.uint8)
+    cv2.fillConvexPoly(inside, np.round(np.clip(outline - low, -_FAR, _FAR)).astype(np.int32), 255)
+    if plane.mask is None:
+        cv2.copyTo(drawn, inside, part)
+    else:
+        opacity = cv2.warpPerspective(plane.mask, warp, extent, flags=cv2.INTER_LINEAR) * (inside > 0)
+        part += ((drawn.astype(np.float32) - part) * opacity[..., None]).astype(np.int16).astype(np.uint8)
 
 
-def _reach(plane_to_pixel: np.ndarray, extent: tuple[float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box xyxy of whole pixels that a plane can touch: all of the image where it is infinite or comes close to the camera."""
-    if not np.isfinite(extent[0]):
-        return 0, 0, *size
-    corners = np.array([[a, b, 1] for a in (0, extent[0]) for b in (0, extent[1])]) @ plane_to_pixel.T
-    near = corners[:, 2] < 0.1
-    if near.all():
-        return 0, 0, 0, 0
-    if near.any():
-        return 0, 0, *size
-    low, high = (corners[:, :2] / corners[:, 2:]).min(0), (corners[:, :2] / corners[:, 2:]).max(0)
-    low, high = np.clip(np.floor(low), 0, size).astype(int), np.clip(np.ceil(high), 0, size).astype(int)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+def _outline(plane_to_pixel: np.ndarray, extent: tuple[float, float]) -> np.ndarray:
+    """The corners (N, 2) px of that part of a plane which is in front of the camera; none: (0, 2)."""
+    corners = np.array([[0, 0, 1], [extent[0], 0, 1], [extent[0], extent[1], 1], [0, extent[1], 1]]) @ plane_to_pixel.T
+    kept = []
+    for here, there in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if here[2] > _NEAR:
+            kept.append(here)
+        if (here[2] > _NEAR) != (there[2] > _NEAR):
+            kept.append(here + (there - here) * (_NEAR - here[2]) / (there[2] - here[2]))
+    cut = np.array(kept).reshape(-1, 3)
+    return cut[:, :2] / cut[:, 2:]
 
 
 def shade_floor(image: np.ndarray, bodies: list[np.ndarray], light: np.ndarray, *, projection: np.ndarray, strength: float) -> None:

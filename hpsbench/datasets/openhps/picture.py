@@ -10,6 +10,7 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.openhps import appearance, backdrop
 from hpsbench.datasets.openhps.scene import Block, Scene
 from hpsbench.render import Mesh, paint
+from hpsbench.seeds import rng_of
 
 _LOW, _SPAN = np.array([-1.0, -1.25, -0.5]), np.array([2.0, 2.0, 1.0])
 _STEP = 24
@@ -94,10 +95,11 @@ def picture(scene: Scene, stage: Stage, frame: int) -> np.ndarray:
 
 def _behind(scene: Scene, frame: int) -> np.ndarray:
     view, K = scene.views[frame, :3], scene.intrinsics
-    image = backdrop.draw(scene.backdrop, view, K, scene.outline.size)
+    image = backdrop.draw(scene.backdrop, view, K, scene.outline.size) * np.float32(1 / 255)
     solid = [person.vertices[2 * frame] for person in scene.people] + [_filled(block) for block in scene.blocks]
     backdrop.shade_floor(image, solid, scene.light.towards, projection=K @ view, strength=scene.backdrop.shadow)
-    return image * np.minimum(scene.light.key + scene.light.ambient, 1.1).astype(np.float32)
+    image *= np.minimum(scene.light.key + scene.light.ambient, 1.1).astype(np.float32)
+    return image
 
 
 def _filled(block: Block) -> np.ndarray:
@@ -122,9 +124,16 @@ def _colours(scene: Scene, light: np.ndarray, rest: np.ndarray) -> np.ndarray:
 
 
 def _exposed(scene: Scene, image: np.ndarray, frame: int) -> np.ndarray:
-    """The image as a camera gives it: exposed, a little soft, with grain; uint8."""
+    """The image as a camera gives it: exposed, a little soft, with grain; uint8. ``image`` is used up."""
     if scene.blur > 0.3:
         image = cv2.GaussianBlur(image, (5, 5), scene.blur)
-    rng = scene.outline.rng("grain", frame)
-    grain = rng.standard_normal(image.shape[:2], dtype=np.float32)[..., None] * scene.grain
-    return np.clip((image * scene.light.exposure + grain) * 255, 0, 255).astype(np.uint8)
+    y, x = scene.outline.rng("grain", frame).integers(0, 64, 2)
+    image *= 255 * scene.light.exposure
+    image += 255 * np.float32(scene.grain) * _grain()[y : y + image.shape[0], x : x + image.shape[1], None]
+    return np.clip(image, 0, 255, out=image).astype(np.uint8)
+
+
+@cache
+def _grain() -> np.ndarray:
+    """A field of normal noise larger than any image."""
+    return rng_of("openhps", "grain").standard_normal((1024, 1024), dtype=np.float32)

@@ -141,7 +141,7 @@ def _draw_views(rng: np.random.Generator, people: list[Person], intrinsics: np.n
     group = gaussian_filter1d(group, sigma=len(group) / 8, axis=0, mode="nearest") * [1, 0, 1]
     tall = rng.uniform(290, 510) if size[0] > size[1] else rng.uniform(290, 560)
     distance = 1.7 * intrinsics[0, 0] / (tall * (1.3 if rng.random() < 0.06 else 1.0))
-    angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 2.3)
+    angle, height = _azimuth(rng, people), rng.uniform(0.5, 2.3)
     out = np.array([np.sin(angle), 0, np.cos(angle)])
     side = np.array([out[2], 0, -out[0]])
     room = max(size[0] / intrinsics[0, 0] * distance / 2 - 0.8, 0.1)
@@ -150,6 +150,15 @@ def _draw_views(rng: np.random.Generator, people: list[Person], intrinsics: np.n
     targets = group + aim + 0.08 * _sway(rng, len(group))
     rolls = np.radians(3) * rng.normal() + np.radians(1) * _sway(rng, len(group))[:, 0]
     return np.stack([_look_at(*place) for place in zip(eyes, targets, rolls, strict=True)])
+
+
+def _azimuth(rng: np.random.Generator, people: list[Person]) -> float:
+    """Where the camera stands, rad: anywhere, or, half of the time that there are several people, about in line with two of them."""
+    free = rng.uniform(0, 2 * np.pi)
+    if len(people) == 1 or rng.random() < 0.5:
+        return free
+    gap = (people[1].joints[:, 0] - people[0].joints[:, 0]).mean(0) * (1 if rng.random() < 0.5 else -1)
+    return float(np.arctan2(gap[0], gap[2]) + rng.uniform(-0.35, 0.35))
 
 
 def _sway(rng: np.random.Generator, frames: int) -> np.ndarray:
