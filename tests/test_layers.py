@@ -16,6 +16,7 @@ FLOORS = [
     {"generated"},
     {"evaluate", "generate", "sensitivity", "check", "report", "train"},
     {"cli"},
+    {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

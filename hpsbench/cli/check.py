@@ -20,19 +20,21 @@ def _print(report) -> None:
 
 
 @check_command.command("data")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=click.Path(path_type=Path), required=False, envvar="HPSBENCH_DATA")
 @click.option("--dataset", default="3dpw", show_default=True, help="What the folder should be.")
 @body_option
 @click.option("--all-images", is_flag=True, help="Open every image rather than one per sequence.")
 def check_data_command(folder: Path | None, dataset: str, body: Path | None, all_images: bool) -> None:
-    """Check a dataset's FOLDER."""
+    """Check a dataset's FOLDER; with the body files named too, its annotations are held against them."""
+    from hpsbench.body.bodies import load_bodies
     from hpsbench.check import check_data
 
-    _print(check_data(dataset, folder, body_for(dataset, body), all_images=all_images))
+    bodies = None if body is None and dataset != "openhps" else load_bodies(body)
+    _print(check_data(dataset, folder, bodies, all_images=all_images))
 
 
 @check_command.command("body")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=click.Path(path_type=Path), required=False, envvar="HPSBENCH_BODY")
 def check_body_command(folder: Path | None) -> None:
     """Check a FOLDER of SMPL body files (without one: the embedded body)."""
     from hpsbench.check import check_body

@@ -54,12 +54,10 @@ def cli() -> None:
 def main() -> None:
     """The entry point: a mistake that a user can mend ends with its message and exit status 1, a wrong call with 2."""
     try:
-        cli(standalone_mode=False)
+        status = cli(prog_name="hpsbench", standalone_mode=False)
     except HpsbenchError as error:
         click.echo(f"hpsbench: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -69,3 +67,4 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
