@@ -1,6 +1,7 @@
 """What a trained HybrIK says about varied training crops, stored: NIKI is trained on that and never on images."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from hpsbench.store import whole_file
 from hpsbench.train.augment import Augmentation, make_batch
 from hpsbench.train.cache import CropCache
 
-BATCH = 128
+BATCH = 64
+THREADS = 2
 # what HybrIK saw, then what was true; shapes of one row
 FEATURES = {
     "joints": (29, 3),
@@ -62,15 +64,22 @@ def make_features(
     """Features of the cached people ``rows``, one pass for each rule of augmentation; stored at ``path``, and read from there if it exists."""
     if path.exists():
         return load_features(path)
-    parts: dict[str, list[np.ndarray]] = {key: [] for key in FEATURES}
-    for number, rule in enumerate(rules):
-        for start in range(0, len(rows), BATCH):
-            some = rows[start : start + BATCH]
-            crops, labels = make_batch(cache, some, rng_of("niki-features", seed, number, start), rule)
-            for key, value in _seen(net, crops, labels).items():
-                parts[key].append(value)
-        progress(f"features: pass {number + 1} of {len(rules)}")
-    table = {key: np.concatenate(value) for key, value in parts.items()}
+    chunks = [(number, start) for number in range(len(rules)) for start in range(0, len(rows), BATCH)]
+
+    def chunk(place: tuple[int, int]) -> dict[str, np.ndarray]:
+        number, start = place
+        crops, labels = make_batch(cache, rows[start : start + BATCH], rng_of("niki-features", seed, number, start), rules[number])
+        return _seen(net, crops, labels)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            answers = list(pool.map(chunk, chunks))
+    finally:
+        torch.set_num_threads(threads)
+    table = {key: np.concatenate([answer[key] for answer in answers]) for key in FEATURES}
+    progress(f"features: {len(rules)} passes over {len(rows)} people")
     with whole_file(path) as stream:
         np.savez(stream, person=np.tile(rows, len(rules)), **table)
     return load_features(path)

@@ -22,7 +22,7 @@ from hpsbench.types import Card
 
 STEPS = 6000
 BATCH = 64
-DROPOUT = 0.1
+PARTS = 2
 REFRESH_EVERY = 100
 SMALL = HybrikConfig(layers=(2, 3, 4, 2), width=32, deconv=(128, 128), features=256, shrink=2, depth_bins=16, camera=1, intrinsics=True)
 
@@ -59,8 +59,8 @@ def train_hybrik(
     try:
         run = fit(
             model,
-            lambda step: people.batch(step, batch_size, seed, rule),
-            lambda net, batch: _terms(net, batch, torch.device(device)),
+            lambda step: people.parts(step, batch_size, seed, rule),
+            lambda net, part: _terms(net, part, torch.device(device)),
             Path(out),
             schedule=schedule,
             seed=seed,
@@ -101,19 +101,19 @@ class People:
         self.cache = cache
         self.rows = np.array([row for row, name in enumerate(cache.ids) if name.split("/")[2] not in self.held_out])
 
-    def batch(self, step: int, size: int, seed: int, rule: Augmentation) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The augmented batch of a step: fixed by (seed, step) and the cached people."""
+    def parts(self, step: int, size: int, seed: int, rule: Augmentation) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """The augmented batch of a step in ``PARTS`` parts: fixed by (seed, step) and the cached people."""
         if step % REFRESH_EVERY == 0 and self.cache.stale():
             self._take(CropCache(self.cache.folder))
         rng = rng_of("hybrik-batch", seed, step)
         rows = self.rows[rng.choice(len(self.rows), size, replace=size > len(self.rows))]
-        return make_batch(self.cache, rows, rng, rule)
+        return [make_batch(self.cache, some, rng, rule) for some in np.array_split(rows, PARTS)]
 
 
 def _prepared(model: HybrikNet, device: torch.device) -> HybrikNet:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.p = DROPOUT
+            module.p = 0.0
     return model.to(device, memory_format=torch.channels_last).train()
 
 

@@ -19,12 +19,13 @@ from hpsbench.train.augment import Augmentation
 from hpsbench.train.cache import build_cache
 from hpsbench.train.features import make_features, truth_targets
 from hpsbench.train.hybrik import People
-from hpsbench.train.loop import Fit, Schedule, fit, made_by
+from hpsbench.train.loop import Fit, Schedule, fit, keep_memory, made_by
 from hpsbench.train.losses import cycle_terms, draw_mmd_noise, niki_terms, root_relative
 from hpsbench.types import Card
 
 STEPS = 3000
 BATCH = 512
+PARTS = 2
 SMALL = NikiConfig(hidden=128, dropout=0.0)
 SIGMA_NOISE = 1e-3
 
@@ -67,6 +68,7 @@ def train_niki(
     training, out = training or NikiTraining(), Path(out)
     net = build_network(read_checkpoint(hybrik_weights or bundled("hybrik")), "hybrik", torch.device(device))
     people = People(build_cache(Path(data), out / "crops", bodies, progress=progress), held_out)
+    keep_memory()
     rules = training.rules(net.config.input_side)
     features = make_features(people.cache, people.rows, net, out / "features.npz", rules=rules, seed=seed, progress=progress)
     table = {**features.values, **{f"target_{key}": value for key, value in truth_targets(features.values, bodies).items()}}
@@ -75,13 +77,14 @@ def train_niki(
     model = NikiTwistSwing(config).to(device).train()
     criterion = Criterion(bodies.neutral.to(device), training.cycle)
 
-    def batch(step: int) -> tuple[dict[str, Tensor], torch.Generator]:
+    def parts(step: int) -> list[tuple[dict[str, Tensor], torch.Generator]]:
         rng = rng_of("niki-batch", seed, step)
         rows = torch.from_numpy(rng.choice(len(features), batch_size, replace=batch_size > len(features)))
-        return {key: value[rows] for key, value in table.items()}, torch.Generator().manual_seed(int(rng.integers(2**62)))
+        generators = [torch.Generator().manual_seed(int(rng.integers(2**62))) for _ in range(PARTS)]
+        return [({key: value[some] for key, value in table.items()}, one) for some, one in zip(rows.chunk(PARTS), generators, strict=True)]
 
     schedule = Schedule(steps=steps or STEPS, minutes=minutes, weight_decay=1e-4, clip=1.0)
-    run = fit(model, batch, criterion.terms, out, schedule=schedule, seed=seed, resume=resume, progress=progress)
+    run = fit(model, parts, criterion.terms, out, schedule=schedule, seed=seed, resume=resume, progress=progress)
     path = out / "niki.openhps.safetensors"
     model.load_state_dict(run.weights)
     card = niki_card(run, len(people.rows), seed=seed, batch_size=batch_size, cycle=training.cycle)
