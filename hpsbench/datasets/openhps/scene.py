@@ -35,7 +35,7 @@ class Outline:
 
     @property
     def name(self) -> str:
-        return f"openhps_s{self.seed}_{self.index:05d}"
+        return f"openhps_{'' if self.split == 'train' else 'test_'}s{self.seed}_{self.index:05d}"
 
     def rng(self, *words: str | int) -> np.random.Generator:
         """The generator of one part of this sequence."""
@@ -124,7 +124,7 @@ def draw_scene(outline: Outline, bodies: Bodies) -> Scene:
         light=_draw_light(rng),
         backdrop=backdrop.draw_backdrop(outline.rng("backdrop")),
         blur=float(rng.uniform(0, 0.8)),
-        grain=float(rng.uniform(0, 0.025) if outline.split == "train" else rng.uniform(0, 0.006)),
+        grain=float(rng.uniform(0, 0.025) if outline.split == "train" else rng.uniform(0, 0.003)),
     )
 
 
@@ -193,7 +193,7 @@ def _draw_light(rng: np.random.Generator) -> Light:
 
 def _draw_blocks(rng: np.random.Generator, people: list[Person], views: np.ndarray) -> list[Block]:
     """Seats below those who sit, a thing or two before people, and things about them."""
-    blocks = [_seat(rng, person) for person in people if person.label == "sit"]
+    blocks = [_seat(rng, person) for person in people if _needs_seat(person)]
     middle = len(views) // 2
     eye = -views[middle, :3, :3].T @ views[middle, :3, 3]
     for kind, number in (("before", int(rng.choice([0, 0, 1, 1, 2]))), ("about", int(rng.integers(0, 5)))):
@@ -232,6 +232,11 @@ def _block(rng: np.random.Generator, spot: np.ndarray) -> Block:
     low, high = ([0.06, 0.7, 0.06], [0.16, 1.4, 0.16]) if kind == 0 else ([0.15, 0.15, 0.15], [0.35, 0.5, 0.35])
     half = rng.uniform(low, high) if kind < 2 else rng.uniform([0.4, 0.2, 0.05], [0.9, 0.5, 0.15])
     return Block(spot * [1, 0, 1] + [0, half[1], 0], half, rng.uniform(0, np.pi), textures.pattern(rng, 96, saturation=0.6))
+
+
+def _needs_seat(person: Person) -> bool:
+    """Whether someone sits higher than on the floor."""
+    return person.label.startswith("sit") and float(np.quantile(person.joints[:, 0, 1], 0.1)) > 0.3
 
 
 def _seat(rng: np.random.Generator, person: Person) -> Block:
