@@ -1,5 +1,6 @@
 """Training: the criteria against their goldens, augmentation that keeps labels true, runs that learn and that go on after a kill."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import roma
 import torch
 
 from hpsbench.body.bodies import load_bodies
-from hpsbench.body.kinematics import forward_kinematics, twist_angles
+from hpsbench.body.kinematics import forward_kinematics, join_swing_twist, twist_angles
 from hpsbench.errors import DataError, HpsbenchError
-from hpsbench.geometry import rotvec_to_rotmat
+from hpsbench.geometry import rot6d_rows_to_rotmat, rotvec_to_rotmat
 from hpsbench.models.base import build_network
 from hpsbench.models.ik.niki import NikiConfig
 from hpsbench.models.nets.checkpoint import read_checkpoint
@@ -307,8 +308,12 @@ class TestRuns:
         second = torch.nn.Linear(3, 1)
         second.load_state_dict(first.state_dict())
         x, schedule = torch.randn(8, 3), Schedule(steps=5, warmup=1)
+
+        def terms_of(net, part):
+            return {"e": net(part).square().mean()}
+
         for name, model, parts in (("one", first, [x]), ("two", second, list(x.chunk(2)))):
-            fit(model, lambda _, parts=parts: parts, lambda net, part: {"e": net(part).square().mean()}, tmp_path / name, schedule=schedule, seed=0)
+            fit(model, lambda _, parts=parts: parts, terms_of, tmp_path / name, schedule=schedule, seed=0)
         assert torch.allclose(first.weight, second.weight, atol=1e-6)
 
     def test_schedule(self):
@@ -327,9 +332,8 @@ class TestRuns:
 class TestNiki:
     def features(self, bodies, count=64):
         rng = np.random.default_rng(0)
-        labels = make_labels = torch.tensor(rng.normal(0, 0.3, (count, 24, 3)), dtype=torch.float32)
-        rotmats, betas = rotvec_to_rotmat(make_labels), torch.zeros(count, 10)
-        del labels
+        rotmats = rotvec_to_rotmat(torch.tensor(rng.normal(0, 0.3, (count, 24, 3)), dtype=torch.float32))
+        betas = torch.zeros(count, 10)
         rest = bodies.neutral.rest_joints29(betas)
         joints, _ = forward_kinematics(rotmats, rest, PARENTS["j29"])
         joints = joints - joints[:, :1]
@@ -346,9 +350,6 @@ class TestNiki:
         targets = truth_targets(values, bodies)
         # where the pose is exact, the naive inverse kinematics finds it again: below the root, limb by limb
         rest = bodies.neutral.rest_joints29(values["gt_betas"])
-        from hpsbench.body.kinematics import join_swing_twist
-        from hpsbench.geometry import rot6d_rows_to_rotmat
-
         rotmats = join_swing_twist(rot6d_rows_to_rotmat(targets["swing6d"]), values["gt_phi"], rest)
         joints, _ = forward_kinematics(rotmats, rest, PARENTS["j29"])
         knees = [4, 5, 7, 8]
@@ -387,8 +388,6 @@ class TestMeanPose:
         assert np.allclose(chordal_mean(turns), middle, atol=1e-12)
 
     def test_written_file_is_what_the_model_reads(self, cache, tmp_path):
-        import json
-
         record = json.loads(write_mean_pose(cache, tmp_path / "mean_pose.json").read_text())
         assert np.shape(record["rotvecs"]) == (24, 3)
         assert np.allclose(record["betas"], cache.labels["betas"].mean(0), atol=1e-4)

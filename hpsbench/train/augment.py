@@ -50,7 +50,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class CropDraw:
-    """One drawn crop: its square in image px, turned by ``angle`` rad and mirrored last; ``patch_xyxy`` image px of noise; channel gains."""
+    """One drawn crop: a square in image px, turned by ``angle`` rad, mirrored last; ``patch_xyxy`` image px of noise; channel gains."""
 
     centre: np.ndarray
     side: float
@@ -94,7 +94,7 @@ def xocc_rules() -> XoccRules:
 def _xocc(
     rng: np.random.Generator, joints2d: np.ndarray, bbox: np.ndarray, image_size: np.ndarray, rules: XoccRules
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A truncation window (4,) and a noise patch (4,) xyxy px of XOCC's distribution, between two key frames at which the person is the same."""
+    """A window (4,) and a noise patch (4,) xyxy px of XOCC's distribution, between two key frames that show the person alike."""
     points = joints2d[list(AIM_JOINTS)]
     seen = ((points >= 0) & (points < image_size)).all(1) & UNDER_AIM
     joints14 = np.concatenate([points, seen[:, None]], axis=1)
@@ -157,9 +157,9 @@ def project_rows(joints: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
 def crop_labels(labels: dict[str, np.ndarray], draws: Sequence[CropDraw]) -> dict[str, np.ndarray]:
     """The labels of drawn crops, from cached rows of the same people, float32.
 
-    ``uvd`` (N, 29, 3): crop coordinates and depth from the root in units of 2.2 m; ``joints`` (N, 29, 3) m and ``rotmats`` (N, 24, 3, 3) in the
-    turned and mirrored camera, joints root-relative; ``phi`` (N, 23, 2), ``betas`` (N, 10), ``scale`` (N, 1) = 1 / (metres across the crop at the
-    root's depth), ``offset`` (N, 2) and ``ratio`` (N, 1) of ``back_project``.
+    ``uvd`` (N, 29, 3): crop coordinates and depth from the root in units of 2.2 m; ``joints`` (N, 29, 3) m, root-relative, and
+    ``rotmats`` (N, 24, 3, 3) in the turned and mirrored camera; ``phi`` (N, 23, 2), ``betas`` (N, 10), ``scale`` (N, 1) = 1 / (metres
+    across the crop at the root's depth), ``offset`` (N, 2) and ``ratio`` (N, 1) of ``back_project``.
     """
     intrinsics, joints = labels["intrinsics"].astype(np.float64), labels["joints"].astype(np.float64)
     affine = np.stack([crop_affine(draw) for draw in draws])

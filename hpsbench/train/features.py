@@ -61,7 +61,7 @@ def make_features(
     seed: int,
     progress: Callable[[str], None] = print,
 ) -> FeatureSet:
-    """Features of the cached people ``rows``, one pass for each rule of augmentation; stored at ``path``, and read from there if it exists."""
+    """Features of the cached people ``rows``, one pass for each rule; stored at ``path``, and read from there if it exists."""
     if path.exists():
         return load_features(path)
     chunks = [(number, start) for number in range(len(rules)) for start in range(0, len(rows), BATCH)]

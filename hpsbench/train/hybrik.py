@@ -81,7 +81,7 @@ def hybrik_card(run: Fit, people: int, *, seed: int, batch_size: int) -> Card:
     how = made_by("hybrik", run, people, seed=seed, batch_size=batch_size)
     return Card(
         name="hybrik.openhps",
-        what="Small HybrIK for OpenHPS: 256 px crops averaged to 128 px, a ResNet, 16x16x16 heat maps, the true camera; synthetic people only",
+        what="Small HybrIK (ResNet on 128 px, 16x16x16 heat maps, true camera) for OpenHPS: synthetic people only",
         source="hpsbench train hybrik",
         licence="Apache-2.0",
         paper="Li et al., HybrIK, CVPR 2021 (architecture and losses, without the rotation term)",

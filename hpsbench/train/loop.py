@@ -1,7 +1,7 @@
 """The training loop that both networks share: prefetching, schedule, averaged weights, log, checkpoints, going on after a kill.
 
-The batch of a step depends on (seed, step) alone, nothing else is drawn, and a checkpoint holds everything else: a run that was killed and started
-again ends in the weights of an uninterrupted one.
+The batch of a step depends on (seed, step) alone, nothing else is drawn, and a checkpoint holds everything else: a run that was
+killed and started again ends in the weights of an uninterrupted one.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 class Schedule:
     """How long and how fast: ``steps`` optimiser steps or, where given, ``minutes`` of wall time, whichever ends first.
 
-    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over what of the run has passed. With ``minutes`` that
-    depends on the machine; a run by ``steps`` alone is reproducible.
+    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over what of the run
+    has passed. With ``minutes`` that depends on the machine; a run by ``steps`` alone is reproducible.
     """
 
     steps: int
@@ -87,11 +87,12 @@ def fit(
     resume: bool = True,
     progress: Callable[[str], None] = print,
 ) -> Fit:
-    """Train ``model`` in place. ``parts_of(step)``, called in a thread ahead of the steps, gives the equal parts of a batch; ``terms_of(model, part)``
-    gives the terms whose sum is lost.
+    """Train ``model`` in place. ``parts_of(step)``, called in a thread ahead of the steps, gives the equal parts of a batch;
+    ``terms_of(model, part)`` gives the terms whose sum is lost.
 
-    Parts are worked on at the same time by copies of the model, one single-threaded thread each: on a busy machine several times as fast as many
-    threads inside every operation. Writes ``checkpoint.pt`` and ``log.csv``. Raises HpsbenchError where the loss is no longer finite.
+    Parts are worked on at the same time by copies of the model, one single-threaded thread each: on a busy machine several times
+    as fast as many threads inside every operation. Writes ``checkpoint.pt`` and ``log.csv``. Raises HpsbenchError where the loss is
+    no longer finite.
     """
     keep_memory()
     run, threads = _Run(model, out, schedule, seed), torch.get_num_threads()

@@ -69,10 +69,11 @@ def draw_mmd_noise(count: int, n_valid: int, generator: torch.Generator) -> tupl
 def niki_terms(out: Mapping[str, Tensor], gt: Mapping[str, Tensor], noise: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """The weighted terms 1 to 11 of NIKI's released twist-and-swing criterion, each a scalar; their sum is the loss.
 
-    N frames. ``out``, three passes: IK of the prediction ``pred_rot6d``, ``pred_swing6d`` (N, 24, 6), ``pred_z_swing`` (N, 32), ``pred_z_rot``
-    (N, 46), ``pred_joints`` (N, 29, 3); IK of the truth, the same with ``gt_``; FK of the truth ``fk_joints``, ``fk_swing6d``, ``fk_phi`` (N, 23, 2),
-    ``fk_zx`` (N, 60). ``gt``: ``rot6d``, ``swing6d``, ``joints`` (m, root-relative), ``phi`` and weights ``rot_weight`` (N, 24, 1), ``joint_weight`` (N, 29, 3),
-    ``phi_weight`` (N, 23, 2), ``valid`` (N, 1). ``noise``: ``draw_mmd_noise``, its last two for the frames that ``whole_frames`` marks.
+    N frames. ``out``, three passes: IK of the prediction ``pred_rot6d``, ``pred_swing6d`` (N, 24, 6), ``pred_z_swing`` (N, 32),
+    ``pred_z_rot`` (N, 46), ``pred_joints`` (N, 29, 3); IK of the truth, the same with ``gt_``; FK of the truth ``fk_joints``,
+    ``fk_swing6d``, ``fk_phi`` (N, 23, 2), ``fk_zx`` (N, 60). ``gt``: ``rot6d``, ``swing6d``, ``joints`` (m, root-relative), ``phi`` and
+    weights ``rot_weight`` (N, 24, 1), ``joint_weight`` (N, 29, 3), ``phi_weight`` (N, 23, 2), ``valid`` (N, 1). ``noise``:
+    ``draw_mmd_noise``, its last two for the frames that ``whole_frames`` marks.
     """
     return {**_ik_terms(out, gt, noise), **_boundary_terms(out, gt)}
 
@@ -130,7 +131,8 @@ def root_relative(joints: Tensor) -> Tensor:
 def cycle_terms(out: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The forward terms of equations 9 and 10, which the released criterion lacks: FK of the true rotations with the z of the prediction.
 
-    ``out``: ``cycle_joints`` (N, 29, 3), ``cycle_phi`` (N, 23, 2); ``observed``: what the image network saw, ``joints`` root-relative and ``phi``. L1.
+    ``out``: ``cycle_joints`` (N, 29, 3), ``cycle_phi`` (N, 23, 2); ``observed``: what the image network saw, ``joints`` root-relative
+    and ``phi``. L1.
     """
     return {
         "cycle_joints": (out["cycle_joints"] - observed["joints"]).abs().mean(),

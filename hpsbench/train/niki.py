@@ -32,7 +32,7 @@ SIGMA_NOISE = 1e-3
 
 @dataclass(frozen=True)
 class NikiTraining:
-    """What is not in the released criterion: ``cycle``, the weight of equations 9 and 10; ``passes`` over the training crops: mixed and all occluded."""
+    """``cycle``: weight of equations 9 and 10, not in the released criterion; how many passes over the crops, mixed and all occluded."""
 
     cycle: float = 0.0
     mixed_passes: int = 2
