@@ -25,7 +25,7 @@ _PROBE = "from hpsbench.render import _canvas; _canvas().clear()"
 
 @dataclass(frozen=True)
 class Mesh:
-    """``vertices`` (V, 3) m in the camera frame, ``faces`` (F, 3) seen from outside anticlockwise, ``values`` (V, 3) uint8 to paint."""
+    """``vertices`` (V, 3) m in the camera frame, ``faces`` (F, 3) either way round, ``values`` (V, 3) uint8 to paint."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -74,7 +74,9 @@ def _reach(meshes: Sequence[Mesh], intrinsics: np.ndarray, size: tuple[int, int]
 
 def label(meshes: Sequence[Mesh], intrinsics: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which mesh is nearest at each pixel's centre, (H, W) int16, -1 for none; and its depth (H, W) m."""
-    pixels, depth = _canvas().draw(meshes, intrinsics, size, segments=True)
+    # pyrender culls back faces here whatever it is told, so that each face is given both ways round.
+    both = [Mesh(mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]), mesh.values) for mesh in meshes]
+    pixels, depth = _canvas().draw(both, intrinsics, size, segments=True)
     return pixels[..., 0].astype(np.int16) - 1, depth
 
 

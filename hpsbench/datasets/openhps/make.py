@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from itertools import count
 from multiprocessing import get_context
@@ -12,9 +13,11 @@ import torch
 
 from hpsbench.body.bodies import Bodies, load_bodies
 from hpsbench.datasets.openhps.annotate import annotations
+from hpsbench.datasets.openhps.motion import SPLITS
 from hpsbench.datasets.openhps.picture import Stage, picture
 from hpsbench.datasets.openhps.scene import Outline, draw_scene, outline_of
 from hpsbench.datasets.openhps.writer import python2_pickle
+from hpsbench.errors import HpsbenchError, UnknownNameError
 from hpsbench.image import encode_jpeg
 from hpsbench.render import gl_platform
 from hpsbench.store import write_bytes
@@ -47,8 +50,11 @@ def make_openhps(
 
     A sequence depends on (seed, split, its index) alone, so a larger set holds the smaller one, and sequences that are there
     already are left as they are. ``workers`` processes (default: one per core); ``progress(done, total)`` in person-frames.
-    Raises HpsbenchError where OpenGL does not work or the disk is full, MissingExtraError without pyrender or pybullet.
+    Raises HpsbenchError where OpenGL does not work or the disk is full, MissingExtraError without pyrender or pybullet,
+    UnknownNameError for the split.
     """
+    if split not in SPLITS:
+        raise UnknownNameError(split, "split of OpenHPS", SPLITS)
     out = Path(out)
     todo = list(outlines(people, seed=seed, split=split))
     total = sum(o.people * o.frames for o in todo)
@@ -58,20 +64,40 @@ def make_openhps(
         progress(done, total)
     if not missing:
         return total
-    platform = gl_platform()
     workers = max(min(workers or os.cpu_count() or 1, len(missing)), 1)
+    for outline in _written(out, missing, quality, workers):
+        done += outline.people * outline.frames
+        if progress:
+            progress(done, total)
+    return total
+
+
+def _written(out: Path, missing: list[Outline], quality: int, workers: int) -> Iterator[Outline]:
+    """Each outline when its sequence has been written, in any order; one worker works in this process."""
+    platform = gl_platform()
+    if workers == 1:
+        threads = torch.get_num_threads()
+        try:
+            _prepare(platform)
+            for outline in missing:
+                write_sequence(out, outline, quality)
+                yield outline
+        finally:
+            torch.set_num_threads(threads)
+        return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(platform,)) as pool:
         jobs = {pool.submit(write_sequence, out, outline, quality): outline for outline in missing}
         try:
             for job in as_completed(jobs):
                 job.result()
-                done += jobs[job].people * jobs[job].frames
-                if progress:
-                    progress(done, total)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return total
+                yield jobs[job]
+        except BrokenProcessPool as error:
+            raise HpsbenchError(
+                "A rendering process has died, perhaps for want of memory; what it had finished is kept. "
+                "Run the same command again, with fewer workers if it happens again."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _annotation_path(out: Path, outline: Outline) -> Path:
