@@ -140,7 +140,7 @@ def test_the_line_from_set_to_leaderboard(run, tmp_path):
     assert status == 0
     assert "openhps-xocc.v1" in out
     table = pd.read_csv(tmp_path / "leaderboard.csv")
-    rows = table[(table["metric"] == "PA-MPJPE") & (table["split"] == "all")]
+    rows = table[(table["metric"] == "pa_mpjpe") & (table["split"] == "all")]
     assert len(rows) == 3
     np.testing.assert_allclose(rows["value"], rows["value"].iloc[0], rtol=1e-12)
     assert "<table" in (tmp_path / "report.html").read_text()
