@@ -13,7 +13,6 @@ from scipy.spatial.transform import Rotation
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.openhps import OpenHPS, appearance, make, people, textures
 from hpsbench.datasets.openhps.annotate import annotations
-from hpsbench.datasets.openhps.body_regressors import wanted_points
 from hpsbench.datasets.openhps.make import make_openhps, outlines
 from hpsbench.datasets.openhps.motion import MotionTrack
 from hpsbench.datasets.openhps.picture import Stage, picture
@@ -24,7 +23,7 @@ from hpsbench.image import read_image
 from hpsbench.render import gl_platform
 from hpsbench.safeload import load_pickle
 from hpsbench.seeds import rng_of
-from hpsbench.skeleton import J29_LEAF_VERTICES, JOINT_NAMES, joint_index
+from hpsbench.skeleton import joint_index
 
 DATA = Path(OpenHPS.default_root()).parent
 
@@ -380,35 +379,3 @@ class TestEmbeddedSet:
             body = load_bodies(None, dtype=torch.float64)[truth.gender]
             output = body(*(torch.from_numpy(v)[None] for v in (truth.betas,)), rotvecs=torch.from_numpy(truth.rotvecs)[None])
             np.testing.assert_allclose(output.joints[0].numpy() + truth.trans, truth.joints, atol=2e-6)
-
-
-class TestBodies:
-    @pytest.mark.parametrize("gender", ["neutral", "male", "female"])
-    def test_leaf_vertices_are_the_ends_of_the_body(self, bodies, gender):
-        rest = bodies[gender].v_template.numpy()
-        crown, left, right, left_toe, right_toe = rest[list(J29_LEAF_VERTICES)]
-        assert crown[1] == pytest.approx(rest[:, 1].max(), abs=5e-3)
-        assert left[0] == pytest.approx(rest[:, 0].max(), abs=5e-3)
-        assert right[0] == pytest.approx(rest[:, 0].min(), abs=5e-3)
-        for toe, side in ((left_toe, 1), (right_toe, -1)):
-            assert toe[0] * side > 0.1
-            foot = rest[(rest[:, 0] * side > 0) & (rest[:, 1] < rest[:, 1].min() + 0.1)]
-            assert toe[2] == pytest.approx(foot[:, 2].max(), abs=0.02)
-
-    def test_genders_share_their_faces(self, bodies):
-        for gender in ("male", "female"):
-            np.testing.assert_array_equal(bodies[gender].faces, bodies["neutral"].faces)
-
-    @pytest.mark.parametrize("skeleton", ["h36m17", "coco17", "mpi17"])
-    def test_regressors_are_sparse_convex_and_well_placed(self, bodies, skeleton):
-        rows = bodies.regressor(skeleton).numpy()
-        assert rows.min() >= 0
-        np.testing.assert_allclose(rows.sum(1), 1, atol=1e-5)
-        assert (rows > 0).sum(1).max() <= 10
-        generator = torch.Generator().manual_seed(0)
-        betas, rotvecs = torch.randn(8, 10, generator=generator), 0.3 * torch.randn(8, 24, 3, generator=generator)
-        output = bodies["female"](betas, rotvecs=rotvecs)
-        vertices, joints = output.vertices.double().numpy(), output.joints.double().numpy()
-        for row, name in zip(rows, JOINT_NAMES[skeleton], strict=True):
-            away = np.linalg.norm(np.einsum("v,bvc->bc", row, vertices) - wanted_points(joints, vertices, name), axis=1)
-            assert away.mean() < 0.022, name
