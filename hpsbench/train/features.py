@@ -13,7 +13,8 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.body.kinematics import bone_axes, normalised_phi, twist_rotation
 from hpsbench.geometry import rotmat_to_rot6d_rows
 from hpsbench.models.ik.analytic import naive_pose
-from hpsbench.models.nets.hybrik_net import HybrikNet, camera_state, normalise_crops
+from hpsbench.models.nets.heads import expected_uvd, heatmap_probabilities
+from hpsbench.models.nets.hybrik_net import HybrikHeads, HybrikNet, camera_state, normalise_crops
 from hpsbench.seeds import rng_of
 from hpsbench.store import whole_file
 from hpsbench.train.augment import Augmentation, make_batch
@@ -90,7 +91,10 @@ def _seen(net: HybrikNet, crops: np.ndarray, labels: dict[str, np.ndarray]) -> d
     device = net.init_shape.device
     images = normalise_crops(torch.from_numpy(crops).permute(0, 3, 1, 2).to(device))
     offset, ratio = (torch.from_numpy(labels[key]).to(device) for key in ("offset", "ratio"))
-    state = camera_state(net(images), offset, ratio)
+    with torch.autocast(device.type, torch.bfloat16):
+        logits, feature = net.encode(images)
+    uvd, maxvals = expected_uvd(heatmap_probabilities(logits.float()))
+    state = camera_state(HybrikHeads(uvd, maxvals, **net.vector_heads(feature.float())), offset, ratio)
     seen = {"joints": state.joints29, "sigma": state.sigma, "phi": state.phi, "betas": state.betas}
     truth = {f"gt_{key}": labels[key] for key in ("joints", "rotmats", "phi", "betas")}
     return {**{key: value.float().cpu().numpy() for key, value in seen.items()}, **truth}

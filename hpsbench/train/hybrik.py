@@ -23,6 +23,8 @@ from hpsbench.types import Card
 STEPS = 6000
 BATCH = 64
 PARTS = 2
+OCCLUDED = 0.4
+LEARNING_RATE = 1.5e-3
 REFRESH_EVERY = 100
 SMALL = HybrikConfig(layers=(2, 3, 4, 2), width=32, deconv=(128, 128), features=256, shrink=2, depth_bins=16, camera=1, intrinsics=True)
 
@@ -51,10 +53,10 @@ def train_hybrik(
     people = People(cache, held_out)
     mean_betas = people.cache.labels["betas"][people.rows].mean(0)
     config = replace(config, init_betas=tuple(float(value) for value in mean_betas))
-    schedule = Schedule(steps=steps or STEPS, minutes=minutes)
+    schedule = Schedule(steps=steps or STEPS, minutes=minutes, lr=LEARNING_RATE)
     torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
     model = _prepared(HybrikNet(config), torch.device(device))
-    rule, cv_threads = Augmentation(side=config.input_side), cv2.getNumThreads()
+    rule, cv_threads = Augmentation(side=config.input_side, occluded=OCCLUDED), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         run = fit(
@@ -124,7 +126,7 @@ def _terms(model: nn.Module, batch: tuple[np.ndarray, Mapping[str, np.ndarray]],
     truth = {key: torch.from_numpy(labels[key]).to(device) for key in ("uvd", "betas", "phi", "scale")}
     with torch.autocast(device.type, torch.bfloat16):
         logits, feature = model.encode(images)
-    uvd, _ = expected_uvd(heatmap_probabilities(logits.float()))
+    probabilities = heatmap_probabilities(logits.float())
     heads = model.vector_heads(feature.float())
-    truth["uvd"] = truth["uvd"].clamp(-0.6, 0.6)
-    return hybrik_terms({**heads, "uvd": uvd, "sigma": heads["sigma"][..., None], "scale": heads["camera"][:, :1]}, truth)
+    seen = {"uvd": expected_uvd(probabilities)[0], "probabilities": probabilities}
+    return hybrik_terms({**heads, **seen, "sigma": heads["sigma"][..., None], "scale": heads["camera"][:, :1]}, truth)

@@ -134,7 +134,7 @@ class _Run:
         self.model, self.out, self.schedule, self.seed = model, out, schedule, seed
         self.step, self.seconds = 0, 0.0
         self.replicas = [model]
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay, foreach=True)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         self.sums: dict[str, float] = {}
         self.last_terms: dict[str, float] = {}

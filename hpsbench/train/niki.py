@@ -26,7 +26,7 @@ from hpsbench.types import Card
 STEPS = 3000
 BATCH = 512
 PARTS = 2
-SMALL = NikiConfig(hidden=128, dropout=0.0)
+SMALL = NikiConfig(hidden=192, couplings=8, dropout=0.0)
 SIGMA_NOISE = 1e-3
 
 
@@ -36,7 +36,7 @@ class NikiTraining:
 
     cycle: float = 0.0
     mixed_passes: int = 2
-    occluded_passes: int = 3
+    occluded_passes: int = 2
 
     def rules(self, side: int) -> tuple[Augmentation, ...]:
         """The augmentation of each pass over the training crops."""
