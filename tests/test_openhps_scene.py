@@ -288,6 +288,12 @@ class TestMake:
             make_openhps(tmp_path / "out", people=8, workers=1)
         assert not (tmp_path / "out").exists()
 
+    def test_a_worker_s_error_arrives_whole(self):
+        for error in (MissingExtraError("pybullet", "openhps", "Motion"), UnknownNameError("tset", "split", ["test"]), HpsbenchError("no")):
+            arrived = pickle.loads(pickle.dumps(error))
+            assert type(arrived) is type(error)
+            assert str(arrived) == str(error)
+
     def test_unknown_split(self, tmp_path):
         with pytest.raises(UnknownNameError, match=r"'tset'.*Did you mean 'test'"):
             make_openhps(tmp_path, people=8, split="tset")
