@@ -7,6 +7,7 @@ hidden = hidden_by(plan, sample)
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -16,8 +17,6 @@ from hpsbench.image import cut
 from hpsbench.occluders.base import BySample, IntBox, Published, Seeding, Target, occluder, whole_box
 from hpsbench.protocol import Protocol
 from hpsbench.types import Hidden, Occlusion, OcclusionPlan, Sample, View
-
-_TRACKS_KEPT = 8
 
 
 def make_plan(sample: Sample, protocol: Protocol, track: Sequence[Sample], *, start: int | None = None) -> OcclusionPlan:
@@ -50,31 +49,22 @@ def _seeding(protocol: Protocol, start: int | None) -> Seeding:
 
 
 class Planner:
-    """Plans for the samples of a dataset, each track built once and kept while its frames pass by."""
+    """Plans for the samples of a dataset."""
 
     def __init__(self, protocol: Protocol, dataset: Dataset):
         self.protocol, self.dataset = protocol, dataset
-        self._tracks: dict[str, list[Sample]] = {}
         self._starts = _starts(dataset) if protocol.seeding == "published" else {}
 
     def __call__(self, sample: Sample) -> OcclusionPlan:
         """The plan of a sample of this dataset."""
-        if not self.protocol.occluders:
-            return make_plan(sample, self.protocol, ())
-        if sample.track not in self._tracks:
-            while len(self._tracks) >= _TRACKS_KEPT:
-                del self._tracks[next(iter(self._tracks))]
-            self._tracks[sample.track] = self.dataset.track(sample.track)
-        return make_plan(sample, self.protocol, self._tracks[sample.track], start=self._starts.get(sample.track))
+        track = self.dataset.track(sample.track) if self.protocol.occluders else ()
+        return make_plan(sample, self.protocol, track, start=self._starts.get(sample.track))
 
 
 def _starts(dataset: Dataset) -> dict[str, int]:
     """Each track's first place in a database where tracks follow one another, in their order."""
-    starts, place = {}, 0
-    for track in dataset.tracks:
-        starts[track] = place
-        place += len(dataset.track(track))
-    return starts
+    lengths = dataset.track_lengths
+    return dict(zip(lengths, accumulate(lengths.values(), initial=0), strict=False))
 
 
 def plan_window(plan: OcclusionPlan) -> np.ndarray | None:
@@ -148,7 +138,7 @@ def hidden_by(plan: OcclusionPlan, sample: Sample) -> Hidden:
         inside &= _within(points, window)
     pixels = np.floor(points).astype(np.int64)
     occluded = known & inside & _under(plan, pixels[:, 0], pixels[:, 1])
-    covered = _under(plan, np.arange(x0, x1)[None], np.arange(y0, y1)[:, None])
+    covered = _under(plan, np.arange(x0, max(x1, x0 + 1))[None], np.arange(y0, max(y1, y0 + 1))[:, None])
     return Hidden(occluded, known & ~inside, float(covered.mean()))
 
 

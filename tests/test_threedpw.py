@@ -45,7 +45,10 @@ class TestRead:
         assert dataset.ids == [f"3dpw/test/downtown_away_00/{i:05d}/0" for i in range(3)] + pair
         assert [sample.id for sample in dataset] == dataset.ids
         assert all(dataset.index_of(sample_id) == i for i, sample_id in enumerate(dataset.ids))
-        assert dataset.tracks == ["3dpw/test/downtown_away_00/0", "3dpw/test/downtown_pair_00/0", "3dpw/test/downtown_pair_00/1"]
+        tracks = ["3dpw/test/downtown_away_00/0", "3dpw/test/downtown_pair_00/0", "3dpw/test/downtown_pair_00/1"]
+        assert list(dataset.track_lengths) == tracks
+        assert dataset.track_lengths == {name: len(dataset.track(name)) for name in tracks}
+        assert dataset.track(tracks[0]) is dataset.track(tracks[0])
         assert dataset.frames() == [[0], [1], [2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]
         assert dataset[3].view.image_key == dataset[4].view.image_key != dataset[5].view.image_key
         assert dataset[-1].id == dataset.ids[-1]

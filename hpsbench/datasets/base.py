@@ -117,9 +117,9 @@ class Dataset:
         return [entry.id for entry in self._entries]
 
     @property
-    def tracks(self) -> list[str]:
-        """The names of the tracks that kept a sample, in order of their first one."""
-        return list(self._tracks)
+    def track_lengths(self) -> dict[str, int]:
+        """How many samples each track kept, tracks in order of their first one."""
+        return {name: len(places) for name, places in self._tracks.items()}
 
     def index_of(self, sample_id: str) -> int:
         """The place of a sample. Raises UnknownNameError where the id is none of this dataset's."""
