@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,23 @@ import numpy as np
 from hpsbench import __version__
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import HpsbenchError, ResultError
-from hpsbench.generated import FORMAT, IMAGE_LINES, IMAGES, MANIFEST, PLANS, canonical, read_manifest, sealed, verify, zipped
+from hpsbench.generated import (
+    FORMAT,
+    IMAGE_LINES,
+    IMAGES,
+    MANIFEST,
+    PLANS,
+    canonical,
+    plan_record,
+    read_manifest,
+    sealed,
+    verify,
+    view_record,
+    zipped,
+)
 from hpsbench.image import encode_png
-from hpsbench.occlude import Planner, apply_plan, hidden_by
+from hpsbench.occlude import Planner, apply_plan
 from hpsbench.protocol import Protocol
-from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes, write_bytes, write_text
 from hpsbench.types import OcclusionPlan, Sample, View
 
@@ -79,6 +92,8 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 
 def _of_shard(frames: list[list[int]], shard: tuple[int, int]) -> list[list[int]]:
     index, number = shard
+    if not 0 <= index < number:
+        raise ResultError(f"There is no shard {index + 1} of {number}. Give (index, number) with 0 <= index < number.")
     return frames[index * len(frames) // number : (index + 1) * len(frames) // number]
 
 
@@ -101,12 +116,19 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> bool:
         return True
     run = out / _PARTS / _RUN
     if run.is_file():
-        _same_run(out, json.loads(run.read_text(encoding="utf-8")), identity)
+        _same_run(out, _begun(run), identity)
     elif out.is_dir() and any(path.name != _PARTS for path in out.iterdir()):
         raise ResultError(f"{out} holds files that `hpsbench generate` did not write. Name a new or an empty folder.")
     else:
         write_text(run, canonical(identity))
     return False
+
+
+def _begun(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads(run.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultError(f"{run} is broken: {error}. Remove the folder {run.parent.parent}, or name another one.") from error
 
 
 def _same_run(out: Path, found: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -143,14 +165,17 @@ class _Writer:
     out: Path
     images: bool
 
+    @cached_property
+    def planner(self) -> Planner:
+        return Planner(self.protocol, self.dataset)
+
     def __call__(self, k: int, frames: Sequence[Sequence[int]]) -> int:
         """Write the ``k``-th part, images first and the plans last, and give ``k``."""
-        planner = Planner(self.protocol, self.dataset)
         plans: list[str] = []
         views: list[str] = []
         for frame in frames:
             samples = [self.dataset[i] for i in frame]
-            planned = [planner(sample) for sample in samples]
+            planned = [self.planner(sample) for sample in samples]
             plans += [canonical(plan_record(plan, sample)) for plan, sample in zip(planned, samples, strict=True)]
             if self.images:
                 views += [canonical(record) for record in self._write_images(planned, samples)]
@@ -167,7 +192,7 @@ class _Writer:
             view = apply_plan(_decoded_once(sample.view, decoded), plan)
             if view.image_key not in written:
                 written[view.image_key] = self._write_image(view, sample.id)
-            yield written[view.image_key] | _view_record(view, sample.id)
+            yield written[view.image_key] | view_record(view, sample.id)
 
     def _write_image(self, view: View, sample_id: str) -> dict[str, Any]:
         image = view.read()
@@ -183,27 +208,6 @@ def _decoded_once(view: View, decoded: dict[str, np.ndarray]) -> View:
         return decoded[view.image_key]
 
     return replace(view, read=read)
-
-
-def _view_record(view: View, sample_id: str) -> dict[str, Any]:
-    window = view.window_xyxy
-    return {
-        "sample_id": sample_id,
-        "bbox_xyxy": np.asarray(view.bbox_xyxy, dtype=np.float64).tolist(),
-        "window_xyxy": None if window is None else np.asarray(window, dtype=np.float64).tolist(),
-        "intrinsics": np.asarray(view.intrinsics, dtype=np.float64).tolist(),
-    }
-
-
-def plan_record(plan: OcclusionPlan, sample: Sample) -> dict[str, Any]:
-    """A line of plans.jsonl.gz: the plan, and what it hid of its sample."""
-    hidden = hidden_by(plan, sample)
-    names = np.array(joint_names(sample.truth.skeleton))
-    return json.loads(plan.to_json()) | {
-        "coverage": round(hidden.coverage, 6),
-        "occluded": names[hidden.occluded].tolist(),
-        "outside": names[hidden.outside].tolist(),
-    }
 
 
 def _work(writer: _Writer, jobs: Sequence[tuple[int, Sequence[Sequence[int]]]], workers: int) -> Iterator[int]:
@@ -248,7 +252,7 @@ def _finish(out: Path, identity: Mapping[str, Any], counts: Mapping[str, Any], t
     if identity["with_images"]:
         count = len({json.loads(line)["image"] for line in views.splitlines()})
         manifest["images"] = _write_zipped(out / IMAGE_LINES, views) | {"count": count}
-    for torn in (out / IMAGES).rglob(".*.part"):
+    for torn in out.rglob(".*.part"):
         torn.unlink()
     manifest = sealed(manifest)
     write_text(out / MANIFEST, json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False) + "\n")

@@ -20,7 +20,8 @@ import numpy as np
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ResultError
 from hpsbench.image import read_image
-from hpsbench.occlude import apply_plan
+from hpsbench.occlude import apply_plan, hidden_by
+from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes, sha256_of_file
 from hpsbench.types import OcclusionPlan, Sample, View
 
@@ -40,6 +41,28 @@ def zipped(text: bytes) -> bytes:
     with gzip.GzipFile(filename="", mode="wb", fileobj=memory, compresslevel=6, mtime=0) as stream:
         stream.write(text)
     return memory.getvalue()
+
+
+def plan_record(plan: OcclusionPlan, sample: Sample) -> dict[str, Any]:
+    """A line of plans.jsonl.gz: the plan, and what it hid of its sample."""
+    hidden = hidden_by(plan, sample)
+    names = np.array(joint_names(sample.truth.skeleton))
+    return json.loads(plan.to_json()) | {
+        "coverage": round(hidden.coverage, 6),
+        "occluded": names[hidden.occluded].tolist(),
+        "outside": names[hidden.outside].tolist(),
+    }
+
+
+def view_record(view: View, sample_id: str) -> dict[str, Any]:
+    """What a line of images.jsonl.gz says of a view, beside its image."""
+    window = view.window_xyxy
+    return {
+        "sample_id": sample_id,
+        "bbox_xyxy": np.asarray(view.bbox_xyxy, dtype=np.float64).tolist(),
+        "window_xyxy": None if window is None else np.asarray(window, dtype=np.float64).tolist(),
+        "intrinsics": np.asarray(view.intrinsics, dtype=np.float64).tolist(),
+    }
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +190,7 @@ class Generated:
             return apply_plan(sample.view, plan)
         window = record["window_xyxy"]
         return View(
-            partial(read_image, self.folder / record["image"]),
+            partial(_read_unaltered, self.folder / record["image"], record["sha256"]),
             f"{self.folder}/{record['image']}",
             np.array(record["bbox_xyxy"]),
             np.array(record["intrinsics"]),
@@ -175,10 +198,18 @@ class Generated:
         )
 
 
+def _read_unaltered(path: Path, sha256: str) -> np.ndarray:
+    """The image (H, W, 3) of a file that still has its hash. Raises ResultError where it has another, DataError where it is missing."""
+    image = read_image(path)
+    if sha256_of_file(path) != sha256:
+        raise ResultError(f"{path} was altered: its hash is not that of images.jsonl.gz. Generate the folder again.")
+    return image
+
+
 def load_generated(folder: Path | str, dataset: Dataset) -> Generated:
     """A generated folder, read back beside its dataset.
 
-    Raises ResultError where the folder is unfinished or broken, or was made from other data.
+    Raises ResultError where the folder is unfinished or altered, or was made from other data; an altered image raises when it is read.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -188,6 +219,10 @@ def load_generated(folder: Path | str, dataset: Dataset) -> Generated:
             f"{folder} was generated from {made_from['name']}/{made_from['split']} with fingerprint {made_from['fingerprint'][:12]}, but "
             f"the data given is {dataset.name}/{dataset.split} with {dataset.fingerprint[:12]}. Name the data that it was made from."
         )
+    files = {PLANS: manifest["plans"]} | ({} if manifest["images"] is None else {IMAGE_LINES: manifest["images"]})
+    wrong = [text for name, about in files.items() for text in _wrong_file(folder, name, about)]
+    if wrong:
+        raise ResultError(f"{folder} is not what was generated: {'; '.join(wrong)}. Generate it again.")
     views = {} if manifest["images"] is None else _by_id(read_lines(folder / IMAGE_LINES))
     plans = {key: OcclusionPlan.from_record(record) for key, record in _by_id(read_lines(folder / PLANS)).items()}
     return Generated(folder, manifest, dataset, plans, views)

@@ -137,7 +137,8 @@ class TestSameBytes:
         with pytest.raises(DataError, match="broken"):
             generate(XOCC, stopped, tmp_path / "out", images=True)
         assert not (tmp_path / "out/manifest.json").exists()
-        (tmp_path / "out/images/.torn.png.abc.part").write_bytes(b"what a killed process leaves")
+        for name in ("images/.torn.png.abc.part", ".plans.jsonl.gz.abc.part"):
+            (tmp_path / "out" / name).write_bytes(b"what a killed process leaves")
         counts, dataset = [], People()
         generate(XOCC, dataset, tmp_path / "out", images=True, progress=lambda done, total: counts.append(done))
         assert files_of(tmp_path / "out") == files_of(made)
@@ -229,6 +230,25 @@ class TestReadBack:
         with pytest.raises(ResultError, match=r"fingerprint ffffffffffff, but the data given is openhps/test with gggggggggggg"):
             load_generated(made, People(fingerprint="g" * 64))
 
+    @pytest.mark.parametrize("name", ["plans.jsonl.gz", "images.jsonl.gz"])
+    @pytest.mark.parametrize(("change", "message"), [(zipped, "was altered"), (None, "is missing")])
+    def test_altered_lines_are_refused(self, made, tmp_path, name, change, message):
+        path = copied(made, tmp_path) / name
+        if change is None:
+            path.unlink()
+        else:
+            path.write_bytes(change(gzip.decompress(path.read_bytes()).replace(b"0", b"1", 1)))
+        with pytest.raises(ResultError, match=f"{name} {message}"):
+            load_generated(path.parent, People())
+
+    def test_an_altered_image_is_refused_when_it_is_read(self, made, tmp_path):
+        folder, dataset = copied(made, tmp_path), People()
+        (folder / f"images/{dataset.ids[3]}.png").write_bytes((folder / f"images/{dataset.ids[4]}.png").read_bytes())
+        generated = load_generated(folder, dataset)
+        generated[4].view.read()
+        with pytest.raises(ResultError, match=rf"{dataset.ids[3]}\.png was altered"):
+            generated[3].view.read()
+
     def test_a_shard_does_not_pass_for_the_whole(self, tmp_path):
         generate(XOCC, People(), tmp_path / "half", shard=(0, 2))
         generated = load_generated(tmp_path / "half", People())
@@ -260,6 +280,18 @@ class TestRefused:
         with pytest.raises(ResultError, match=message):
             generate(protocol, People(**dataset), folder, images=images, shard=shard)
         assert files_of(folder) == before
+
+    @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0)])
+    def test_no_such_shard(self, tmp_path, shard):
+        with pytest.raises(ResultError, match="There is no shard"):
+            generate(XOCC, People(), tmp_path / "out", shard=shard)
+        assert not (tmp_path / "out").exists()
+
+    def test_a_broken_note_of_the_run(self, tmp_path):
+        (tmp_path / "parts").mkdir()
+        (tmp_path / "parts/run.json").write_text("{")
+        with pytest.raises(ResultError, match=r"run\.json is broken.*Remove the folder"):
+            generate(XOCC, People(), tmp_path)
 
     def test_a_folder_of_something_else(self, tmp_path):
         (tmp_path / "thesis.tex").write_text("x")
