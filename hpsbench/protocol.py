@@ -16,7 +16,7 @@ from typing import Any, Literal
 from hpsbench.errors import ProtocolError, UnknownNameError
 from hpsbench.metrics import METRICS
 from hpsbench.occluders.base import occluder
-from hpsbench.skeleton import joint_names
+from hpsbench.skeleton import joint_index, subset
 from hpsbench.store import sha256_of_bytes
 from hpsbench.tables import plain, read_table
 
@@ -52,8 +52,10 @@ class ScoreRule:
         for metric in self.metrics:
             if metric not in METRICS:
                 raise UnknownNameError(metric, "metric", METRICS)
-        for skeleton in (self.joints, self.regressor, self.pa_fit):
-            joint_names(skeleton)
+        for joints in (self.joints, self.pa_fit):
+            subset(self.regressor, joints)
+        for root in ("left_hip", "right_hip") if self.root == "hips" else (self.root,):
+            joint_index(self.regressor, root)
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics: expected at least one and none twice, but got {', '.join(self.metrics) or 'none'}.")
 

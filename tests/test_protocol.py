@@ -42,11 +42,13 @@ def whole(**changes):
         "metrics": '["mpjpe"]',
         "root": '"pelvis"',
         "joints": '"eval14"',
+        "regressor": '"h36m17"',
+        "pa_fit": '"eval14"',
     } | changes
     head = "".join(f"{key} = {values[key]}\n" for key in ("name", "version", "what", "source", "seed", "seeding"))
     data = f'[data]\ndataset = "3dpw"\nsplit = "test"\nframes = "all"\nbbox = "keypoints"\nbbox_scale = {values["bbox_scale"]}\n'
-    score = "".join(f"{key} = {values[key]}\n" for key in ("metrics", "root", "joints"))
-    rest = 'regressor = "h36m17"\npa_fit = "eval14"\ngt_gender = "gendered"\npve_align = "none"\naveraging = "pooled"\non_failure = "nan"\n'
+    score = "".join(f"{key} = {values[key]}\n" for key in ("metrics", "root", "joints", "regressor", "pa_fit"))
+    rest = 'gt_gender = "gendered"\npve_align = "none"\naveraging = "pooled"\non_failure = "nan"\n'
     return f"{head}{data}[score]\n{score}{rest}"
 
 
@@ -148,6 +150,19 @@ class TestBadFiles:
     )
     def test_wrong_values(self, tmp_path, changes, message):
         refused(write(tmp_path, whole(**changes)), message)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"regressor": '"coco17"', "joints": '"coco17"', "pa_fit": '"coco17"'}, "No joint of skeleton 'coco17' named 'pelvis'"),
+            ({"regressor": '"coco17"', "joints": '"eval14"'}, "No joint of skeleton 'coco17' named 'neck'"),
+            ({"pa_fit": '"smpl24"'}, "No joint of skeleton 'h36m17' named"),
+            ({"regressor": '"eval14"', "pa_fit": '"eval14"', "joints": '"eval14"'}, "No joint of skeleton 'eval14' named 'pelvis'"),
+        ],
+    )
+    def test_joints_and_root_are_those_of_the_regressor(self, tmp_path, changes, message):
+        with pytest.raises(UnknownNameError, match=message):
+            load_protocol(write(tmp_path, whole(**changes)))
 
     def test_unknown_names_inside(self, tmp_path):
         with pytest.raises(UnknownNameError, match=r"No metric named 'mpjp'\. Did you mean 'mpjpe'\?"):
