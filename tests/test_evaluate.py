@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from fakes import CARD, FakeDataset, FakeModel, exact_bodies
 
 import hpsbench.evaluate as room
-from hpsbench.errors import DataError, HpsbenchError, PredictionError, ResultError, UnknownNameError
+from hpsbench.datasets.base import FrameCounts, open_dataset
+from hpsbench.errors import DataError, HpsbenchError, PredictionError, ResultError
 from hpsbench.evaluate import evaluate, merge_results, read_result
 from hpsbench.evaluate.people import FrameReader, person_batches
 from hpsbench.generate import generate
+from hpsbench.generated import load_generated
+from hpsbench.image import read_image
 from hpsbench.models.base import load_model
 from hpsbench.protocol import load_protocol
 from hpsbench.skeleton import JOINT_NAMES, PARENTS
@@ -215,6 +219,29 @@ class TestHowMovesNothing:
         assert_same_summary(result, plain[0])
         assert_same_rows(tmp_path / "out", plain[1])
 
+    def test_an_image_that_people_share_is_read_once_from_a_folder_too(self, tmp_path, monkeypatch):
+        dataset, reads = FakeDataset(), []
+        clean = protocol_of("openhps-test")
+        generate(clean, dataset, tmp_path, images=True)
+        monkeypatch.setattr("hpsbench.generated.read_image", lambda path: reads.append(path) or read_image(path))
+        reader = FrameReader(dataset, dataset.frames(), clean, CropSpec(16), load_generated(tmp_path, dataset))
+        assert sum(len(people) for people in person_batches(reader, 5, 0)) == 16
+        assert len(reads) == len(set(reads)) == 13
+
+    @pytest.mark.parametrize("images", [False, True])
+    def test_so_does_one_of_the_embedded_set(self, bodies, tmp_path, images):
+        protocol = protocol_of()
+        rule = protocol.data
+        dataset = open_dataset(
+            rule.dataset, None, split=rule.split, frames=rule.frames, bbox=rule.bbox, bbox_scale=rule.bbox_scale, bodies=bodies
+        )
+        generate(protocol, dataset, tmp_path / "set", images=images)
+        fly = evaluate(FakeModel(bodies), protocol, dataset, bodies, tmp_path / "fly")
+        folder = evaluate(FakeModel(bodies), protocol, dataset, bodies, tmp_path / "folder", generated=tmp_path / "set", batch_size=7)
+        assert fly.n_evaluated == fly.n_expected == dataset.counts.kept
+        assert_same_summary(folder, fly)
+        assert_same_rows(tmp_path / "folder", tmp_path / "fly")
+
     def test_limit_takes_the_first_people(self, bodies, tmp_path):
         result = evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, tmp_path, limit=6)
         assert (result.n_expected, result.limit) == (6, 6)
@@ -267,6 +294,30 @@ class TestResume:
             evaluate(model, protocol, dataset, bodies, tmp_path, limit=3 if what == "limit" else None)
         assert (tmp_path / "result.json").read_bytes() == before
 
+    def test_an_edited_model_file_is_another_model(self, bodies, tmp_path):
+        model = FakeModel(bodies)
+        evaluate(model, protocol_of(), FakeDataset(), bodies, tmp_path)
+        model.code_sha256 = "edited"
+        with pytest.raises(ResultError, match=r"another run \(model_code"):
+            evaluate(model, protocol_of(), FakeDataset(), bodies, tmp_path)
+
+    def test_rows_of_two_runs_at_once_are_not_counted_twice(self, bodies, tmp_path, monkeypatch):
+        monkeypatch.setattr(room, "_PART_ROWS", 1)
+        with pytest.raises(DataError):
+            evaluate(FakeModel(bodies), protocol_of(), FakeDataset(broken=BAD[1:]), bodies, tmp_path, batch_size=1)
+        shutil.copy(tmp_path / "parts/part-000000.h5", tmp_path / "parts/part-000099.h5")
+        with pytest.raises(ResultError, match=r"of 16 samples 0 have no row, 1 have several.*--restart"):
+            evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, tmp_path)
+        assert not (tmp_path / "result.json").exists()
+
+    def test_starting_over_with_a_wrong_folder_keeps_the_old_result(self, bodies, tmp_path):
+        out = tmp_path / "out"
+        evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, out)
+        with pytest.raises(ResultError, match="no finished generated folder"):
+            evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, out, resume=False, generated=tmp_path / "none")
+        assert (out / "result.json").is_file()
+        assert (out / "errors.h5").is_file()
+
     def test_a_broken_part_is_named(self, bodies, tmp_path, monkeypatch):
         monkeypatch.setattr(room, "_PART_ROWS", 1)
         with pytest.raises(DataError):
@@ -307,6 +358,12 @@ class TestFailures:
         result = evaluate(model, protocol_of(on_failure="nan"), FakeDataset(), bodies, tmp_path)
         assert (result.n_evaluated, result.n_failed) == (0, 16)
         assert set(scores(result).values()) == {None}
+
+    def test_an_answer_of_another_kind(self, bodies, tmp_path):
+        model = FakeModel(bodies)
+        model.predict = lambda batch: {"rotmats": None}
+        with pytest.raises(PredictionError, match=r"answered with a dict, expected hpsbench\.types\.Prediction"):
+            evaluate(model, protocol_of(), FakeDataset(), bodies, tmp_path)
 
     def test_too_few_answers(self, bodies, tmp_path):
         model = FakeModel(bodies)
@@ -389,11 +446,11 @@ class TestWhatModelsGive:
 
 
 class TestBadInput:
-    def test_unknown_metric(self, bodies, tmp_path):
-        rule = dataclasses.replace(protocol_of().score)
-        object.__setattr__(rule, "metrics", ("mpjpee",))
-        with pytest.raises(UnknownNameError, match="Did you mean 'mpjpe'"):
-            evaluate(FakeModel(bodies), dataclasses.replace(protocol_of(), score=rule), FakeDataset(), bodies, tmp_path)
+    def test_nobody_to_evaluate(self, bodies, tmp_path):
+        dataset = FakeDataset(order=())
+        dataset.counts = FrameCounts(18, 0, {"camera": 18})
+        with pytest.raises(DataError, match=r"has nobody to evaluate: 0 of 18 person-frames kept; dropped: 18 \(camera\)"):
+            evaluate(FakeModel(bodies), protocol_of(), dataset, bodies, tmp_path)
 
     @pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 14)])
     def test_no_such_shard(self, bodies, tmp_path, shard):

@@ -9,10 +9,10 @@ import torch
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import ResultError
+from hpsbench.errors import DataError, ResultError
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
-from hpsbench.evaluate.rows import Rows, joined, samples_sha256
+from hpsbench.evaluate.rows import Rows, check_each_once, joined, samples_sha256
 from hpsbench.evaluate.run import RunFolder, read_result, read_shards, versions
 from hpsbench.evaluate.scoring import Scorer
 from hpsbench.generated import Generated, load_generated
@@ -59,16 +59,17 @@ def evaluate(
     all_ids = dataset.ids
     ids = [all_ids[i] for frame in frames for i in frame]
     about = _about(model, protocol, dataset, bodies, ids) | {"limit": limit, "shard": tuple(shard)}
-    folder = RunFolder(Path(out), _identity(about, ids), columns, resume=resume)
+    given = None if generated is None else _generated(generated, dataset, protocol)
+    folder = RunFolder(Path(out), _identity(about, ids, getattr(model, "code_sha256", "")), columns, resume=resume)
     if (before := folder.finished()) is not None:
         return before
-    given = None if generated is None else _generated(generated, dataset, protocol)
     parts = folder.done()
     left = _left(frames, all_ids, parts)
     answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
     batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given), batch_size, workers)
     parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
     rows = joined(parts)
+    check_each_once(rows, ids, folder.out)
     summary = _summary(rows, columns, protocol.score.metrics, protocol.score.averaging)
     result = Result(**about, **summary, device=_device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
     folder.finish(rows, result)
@@ -99,6 +100,8 @@ def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
 
 def _selected_frames(dataset: Dataset, limit: int | None, shard: tuple[int, int]) -> list[list[int]]:
     """The places of the people to evaluate, by frame: the first ``limit`` people, then one of ``shard[1]`` stretches of frames."""
+    if not len(dataset):
+        raise DataError(f"{dataset.name}/{dataset.split} has nobody to evaluate: {dataset.counts}. Check the data and the frame rule.")
     end = len(dataset) if limit is None else limit
     frames = [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
     index, number = shard
@@ -130,10 +133,11 @@ def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, 
     return {} if count is None else count(ids) | {"unknown": count(dataset.ids)["unknown"]}
 
 
-def _identity(about: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+def _identity(about: Mapping[str, Any], ids: Sequence[str], code_sha256: str) -> dict[str, Any]:
     """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
     return {
         "model": about["model"].name,
+        "model_code": code_sha256,
         "protocol": about["protocol"]["id"],
         "protocol_sha256": about["protocol"]["sha256"],
         "dataset": about["dataset_name"],

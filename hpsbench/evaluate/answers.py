@@ -34,6 +34,10 @@ class Answers:
         """A row per person, in their order. Raises PredictionError for answers that cannot be scored."""
         batch = view_batch(people, self.device)
         prediction = self.model.predict(batch)
+        if not isinstance(prediction, Prediction):
+            raise PredictionError(
+                f"{self.model.card.name} answered with a {type(prediction).__name__}, expected hpsbench.types.Prediction. Mend predict()."
+            )
         if len(prediction.failed) != len(people):
             raise PredictionError(
                 f"{self.model.card.name} gave {len(prediction.failed)} answers for {len(people)} people; expected one each."

@@ -58,7 +58,7 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
     def _person(self, sample: Sample, images: dict[str, np.ndarray]) -> Person:
         seen = replace(sample, view=_decoded_once(sample.view, images))
         plan = self.planner(sample) if self.generated is None else self.generated.plan_of(sample)
-        view = apply_plan(seen.view, plan) if self.generated is None else self.generated.view_of(seen)
+        view = apply_plan(seen.view, plan) if self.generated is None else _decoded_once(self.generated.view_of(seen), images)
         square = view.window_xyxy
         if square is None:
             square = square_of_box(view.bbox_xyxy, 1.0 if self.crop is None else self.crop.box_scale)

@@ -6,6 +6,7 @@ Keys: "ids", "tracks", "frames", "failed", "coverage"; "occluded" and "outside" 
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read_rows(path: Path) -> tuple[Rows, dict[str, Any], dict[str, list[str]]]:
             file.visititems(lambda key, node: rows.update({key: node[...]}) if isinstance(node, h5py.Dataset) else None)
             identity, columns = json.loads(file.attrs["identity"]), json.loads(file.attrs["columns"])
     except (OSError, KeyError, ValueError) as error:
-        raise ResultError(f"{path} cannot be read: {error}. Expected the rows of an evaluation: run it again.") from error
+        raise ResultError(f"{path} cannot be read: {error}. Expected the rows of an evaluation: run it again with --restart.") from error
     for key in _TEXT:
         rows[key] = np.array([text.decode() for text in rows[key]], dtype=object)
     return rows, identity, columns
@@ -53,6 +54,18 @@ def joined(parts: Sequence[Rows]) -> Rows:
     rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     order = np.argsort(rows["ids"].astype(str), kind="stable")
     return {key: array[order] for key, array in rows.items()}
+
+
+def check_each_once(rows: Rows, ids: Sequence[str], where: Path | str) -> None:
+    """Raises ResultError where the rows are not exactly one for each of the samples ``ids``."""
+    found, wanted = Counter(rows["ids"].tolist()), set(ids)
+    missing, twice = wanted - found.keys(), [name for name, count in found.items() if count > 1]
+    unknown = found.keys() - wanted
+    if missing or twice or unknown:
+        raise ResultError(
+            f"{where}: of {len(wanted)} samples {len(missing)} have no row, {len(twice)} have several, and {len(unknown)} rows are of "
+            "other samples; expected one row each. Did two runs write to this folder at once? Start over with --restart."
+        )
 
 
 def samples_sha256(ids: Iterable[str]) -> str:
