@@ -10,9 +10,11 @@ from writers.weights import CARD, SMALL_HYBRIK, SMALL_NIKI, small_hybrik, small_
 
 from hpsbench.body.bodies import load_bodies
 from hpsbench.errors import HpsbenchError, PredictionError, UnknownNameError, WeightsError
-from hpsbench.models.base import joint_sha256, load_model, pick_device
+from hpsbench.models.base import card_of, joint_sha256, load_model, pick_device
+from hpsbench.models.hybrik import Hybrik
+from hpsbench.models.nets.checkpoint import Checkpoint
 from hpsbench.models.nets.hybrik_net import HybrikConfig
-from hpsbench.models.niki import padding_noise
+from hpsbench.models.niki import Niki, padding_noise
 from hpsbench.store import sha256_of_file
 from hpsbench.types import Prediction, ViewBatch
 
@@ -81,6 +83,7 @@ class TestFinding:
         model = load_model(f"{path}:Mine", weights=[weights], bodies=bodies, device=CPU)
         assert (model.card.name, model.crop, model.weights_sha256) == ("mine", None, sha256_of_file(weights))
         assert model.predict(batch_of(3, None)).joints.shape == (3, 24, 3)
+        assert model.code_sha256 == sha256_of_file(path)
 
     @pytest.mark.parametrize(
         ("text", "name", "message"),
@@ -274,3 +277,23 @@ class TestPredictionFiles:
         np.savez(tmp_path / "q.npz", ids=np.array([{"a": 1}], dtype=object))
         with pytest.raises(PredictionError, match="neither HDF5 nor"):
             load_model(f"predictions:{tmp_path / 'q.npz'}", bodies=bodies, device=CPU)
+
+
+class TestReleasedCards:
+    @pytest.mark.parametrize(
+        ("kind", "family", "name", "said", "trained_on"),
+        [
+            ("hybrik-resnet34", Hybrik, "hybrik.official", "ResNet-34", ()),
+            ("hybrik-hrnet48", Hybrik, "hybrik.official", "HRNet-W48", ()),
+            ("niki-twist-swing", Niki, "niki.official", "twist-and-swing", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+            ("niki-one-stage", Niki, "niki.official", "one-stage", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+        ],
+    )
+    def test_say_which_network_it_is(self, kind, family, name, said, trained_on):
+        card = card_of(Checkpoint(Path("x.pth"), {}, "f" * 64, kind), family.card)
+        assert (card.name, card.revision, card.trained_on) == (name, "f" * 64, trained_on)
+        assert said in card.what
+        assert card.paper == family.card.paper
+
+    def test_a_card_inside_counts(self):
+        assert card_of(Checkpoint(Path("x.safetensors"), {}, "f" * 64, "niki (small)", family="niki", card=CARD), Niki.card) == CARD

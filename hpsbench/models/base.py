@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Model:
     card: Card
     crop: CropSpec | None = None
     weights_sha256: str = ""
+    # Of the file, where the model is one given as path/to/file.py:Class.
+    code_sha256: str = ""
 
     def __init__(self, weights: Sequence[Path], bodies: Bodies, device: torch.device):
         self.bodies, self.device = bodies, device
@@ -59,8 +61,10 @@ def load_model(spec: str, *, weights: Sequence[Path | str] = (), bodies: Bodies,
     Raises UnknownNameError, WeightsError, or HpsbenchError where the class is not a model.
     """
     path, _, class_name = spec.rpartition(":")
+    code_sha256 = ""
     if path.endswith(".py") or spec.endswith(".py"):
         cls, given = _class_in_file(path, class_name), list(weights)
+        code_sha256 = sha256_of_file(path)
     else:
         name, _, argument = spec.partition(":")
         cls, given = load_plugin("model", name), [argument] * bool(argument) + list(weights)
@@ -75,6 +79,7 @@ def load_model(spec: str, *, weights: Sequence[Path | str] = (), bodies: Bodies,
             f"Model '{spec}' could not be made: {error}. Expected a class called as Class(weights, bodies, device)."
         ) from error
     _check_contract(model, spec)
+    model.code_sha256 = code_sha256
     if given and not model.weights_sha256:
         model.weights_sha256 = joint_sha256([sha256_of_file(file) for file in given])
     return model
@@ -134,6 +139,24 @@ FAMILIES = {
         {"niki-twist-swing": niki.TWIST_SWING, "niki-one-stage": niki.ONE_STAGE},
     ),
 }
+
+
+# What tables call the released checkpoints, and what NIKI's two were trained on.
+_RELEASED = {
+    "hybrik-resnet34": ("ResNet-34", ()),
+    "hybrik-hrnet48": ("HRNet-W48", ()),
+    "niki-twist-swing": ("twist-and-swing", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+    "niki-one-stage": ("one-stage", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+}
+
+
+def card_of(checkpoint: Checkpoint, family: Card) -> Card:
+    """The card inside a checkpoint of ours; for a released one the card of its ``family``, with what this checkpoint is."""
+    if checkpoint.card is not None:
+        return checkpoint.card
+    variant, trained_on = _RELEASED[checkpoint.kind]
+    what = f"{family.what}; the released {variant} checkpoint"
+    return replace(family, name=f"{family.name}.official", what=what, revision=checkpoint.sha256, trained_on=trained_on)
 
 
 def family_of(checkpoint: Checkpoint) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks
+from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks
 from hpsbench.models.ik.analytic import AnalyticIK
 from hpsbench.models.nets.hybrik_net import crop_state, true_camera
 from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
@@ -32,7 +32,7 @@ class Hybrik(Model):
         checkpoint = checkpoints_by_family(weights, ["hybrik"])["hybrik"]
         self.net = build_network(checkpoint, "hybrik", device)
         self.weights_sha256 = checkpoint.sha256
-        self.card = checkpoint.card or self.card
+        self.card = card_of(checkpoint, self.card)
         self.crop = CropSpec(side=self.net.config.input_side)
         rest = self.bodies.neutral.rest_joints29
         self.solver, self.naive = AnalyticIK(rest), AnalyticIK(rest, adaptive=False)

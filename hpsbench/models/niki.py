@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, checkpoints_by_family, in_blocks, joint_sha256
+from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, joint_sha256
 from hpsbench.models.ik.analytic import AnalyticIK
 from hpsbench.models.ik.niki import PADDING, NikiOneStage, placed_translation, projected_uv
 from hpsbench.models.nets.hybrik_net import HybrikState, crop_geometry, crop_state, true_camera
@@ -41,7 +41,7 @@ class Niki(Model):
         self.net = build_network(found["hybrik"], "hybrik", device)
         self.flow = build_network(found["niki"], "niki", device)
         self.weights_sha256 = joint_sha256([found[family].sha256 for family in ("hybrik", "niki")])
-        self.card = found["niki"].card or self.card
+        self.card = card_of(found["niki"], self.card)
         self.crop = CropSpec(side=self.net.config.input_side)
         self.refine = "niki" if self.net.config.refine == "hybrik" else self.net.config.refine
         self.solver = AnalyticIK(self.bodies.neutral.rest_joints29)
