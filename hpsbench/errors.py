@@ -21,16 +21,6 @@ from collections.abc import Iterable
 class HpsbenchError(Exception):
     """Base of every error that hpsbench raises for a mistake outside of its own code."""
 
-    def __reduce__(self) -> tuple:
-        """By class and message, so that an error of a worker process arrives whatever its class takes."""
-        return _rebuilt, (type(self), str(self))
-
-
-def _rebuilt(kind: type[HpsbenchError], message: str) -> HpsbenchError:
-    error = kind.__new__(kind, message)
-    error.args = (message,)
-    return error
-
     def __reduce__(self):
         # By its text, so that it comes out of a worker process whatever its class takes to be made.
         return _with_text, (type(self), str(self))
