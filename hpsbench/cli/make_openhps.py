@@ -18,4 +18,5 @@ def make_openhps_command(people: int, seed: int, out: Path, split: str, workers:
     from hpsbench.datasets.openhps.make import make_openhps
 
     made = make_openhps(out, people=people, seed=seed, split=split, workers=workers, progress=progress_bar("render"))
-    talk(f"{made} person-frames in {out}. Read it with --protocol openhps-test --data {out}")
+    use = f"hpsbench train hybrik --data {out}" if split == "train" else f"hpsbench eval --protocol openhps-test --data {out}"
+    talk(f"{made} person-frames in {out}. Use them: {use} ...")
