@@ -175,8 +175,8 @@ class Prediction:
     """What a model answers for a batch; None means "this model does not give it".
 
     ``joints`` (B, J, 3) m of ``skeleton``; ``rotmats`` (B, 24, 3, 3) relative and ``betas`` (B, 10) of the neutral body;
-    ``vertices`` (B, V, 3) m; ``trans`` (B, 3) m in the camera frame; ``confidence`` (B, J) of the model's own joints, higher is surer;
-    ``failed`` (B,) bool: no answer for this person.
+    ``vertices`` (B, V, 3) m at translation 0, scored as they are; ``trans`` (B, 3) m in the camera frame; ``confidence`` (B, J) of
+    the model's own joints, higher is surer; ``failed`` (B,) bool: no answer for this person.
     """
 
     failed: Tensor

@@ -70,6 +70,11 @@ class TestLoad:
         ]
         assert found[1] == result("a")
 
+    def test_a_result_named_twice_is_there_once(self, tmp_path, monkeypatch):
+        saved(tmp_path, result())
+        monkeypatch.chdir(tmp_path)
+        assert load_results([tmp_path, ".", "0"]) == [result()]
+
     def test_bad_folders(self, tmp_path):
         with pytest.raises(ResultError, match=r"holds no result\.json"):
             load_results([tmp_path])
@@ -178,6 +183,13 @@ class TestTables:
     def test_nor_do_other_data_or_bodies(self, key):
         other = result("b", fingerprints={**result().fingerprints, key: "0" * 64})
         assert result_table([result("a"), other]).count("openhps-xocc.v1") == 2
+
+    def test_one_name_for_several_weights_is_told_apart(self):
+        other = result(fingerprints={**result().fingerprints, "weights": "e" * 64})
+        text = result_table([result(), other, result("b")])
+        assert text.count("\nniki.openhps [ffffffff] ") == text.count("\nniki.openhps [eeeeeeee] ") == 2
+        assert "\nb " in text
+        assert "[" not in result_table([result(), result("b")])
 
     def test_what_is_said(self):
         text = result_table([result(limit=40)])

@@ -2,7 +2,8 @@
 
 The file is .npz or HDF5 with arrays of equal length N: ``ids`` (N,) text, and any of ``joints`` (N, J, 3) m with ``skeleton`` (one
 text; in HDF5 a dataset or an attribute of the file), ``rotmats`` (N, 24, 3, 3) or ``rotvecs`` (N, 24, 3) with ``betas`` (N, 10),
-``vertices`` (N, V, 3) m, ``trans`` (N, 3) m, ``confidence`` (N, J). Metres, camera frame (x right, y down, z forward), neutral body.
+``vertices`` (N, V, 3) m at translation 0, ``trans`` (N, 3) m, ``confidence`` (N, J). Metres, camera frame
+(x right, y down, z forward), neutral body.
 """
 
 from collections import Counter

@@ -12,7 +12,7 @@ def load_results(folders: Iterable[Path | str]) -> list[Result]:
 
     Raises ResultError where a folder holds none, where a file is broken, and for a shard that was not merged.
     """
-    paths: list[Path] = []
+    paths: dict[Path, Path] = {}
     for folder in map(Path, folders):
         own = folder / "result.json"
         found = [own] if own.is_file() else sorted(folder.rglob("result.json"))
@@ -20,8 +20,8 @@ def load_results(folders: Iterable[Path | str]) -> list[Result]:
             raise ResultError(
                 f"{folder} holds no result.json, nor does a folder in it. Expected the --out of `hpsbench eval`, run to its end."
             )
-        paths += [path for path in found if path not in paths]
-    return sorted(map(_read, paths), key=lambda result: (result.protocol["id"], result.model.name))
+        paths |= {path.resolve(): path for path in found}
+    return sorted(map(_read, paths.values()), key=lambda result: (result.protocol["id"], result.model.name))
 
 
 def _read(path: Path) -> Result:

@@ -1,6 +1,7 @@
 """Tables to read: one block per protocol and data, so that numbers of different protocols never share a column."""
 
 import html
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Block:
         self.metrics = list(dict.fromkeys(score["metric"] for result in results for score in result.scores))
         self.leading = "pa_mpjpe" if "pa_mpjpe" in self.metrics else self.metrics[0]
         self.results = sorted(results, key=self._rank)
+        self.names = _told_apart(self.results)
         self.title = f"{first.protocol['id']}  (sha256 {first.protocol['sha256'][:12]})"
         part = "" if first.limit is None else f", only the first {first.limit}"
         self.facts = [
@@ -43,8 +45,8 @@ class Block:
     def means(self, *, brief: bool) -> pd.DataFrame:
         """A row per model: each metric's mean with its 95 % interval (``brief``: half its width), and how many people there were."""
         rows = []
-        for result in self.results:
-            row = {"model": _name(result)}
+        for name, result in zip(self.names, self.results, strict=True):
+            row = {"model": name}
             row |= {
                 f"{METRICS[key].title} {METRICS[key].unit}": (_brief if brief else _full)(_score(result, key, "all"))
                 for key in self.metrics
@@ -59,8 +61,8 @@ class Block:
         if not any(split != "visible" for _, split in columns):
             return None
         rows = [
-            {"model": _name(result)} | {f"{METRICS[key].title} {split}": _mean(_score(result, key, split)) for key, split in columns}
-            for result in self.results
+            {"model": name} | {f"{METRICS[key].title} {split}": _mean(_score(result, key, split)) for key, split in columns}
+            for name, result in zip(self.names, self.results, strict=True)
         ]
         return pd.DataFrame(rows)
 
@@ -126,8 +128,16 @@ def _html_block(block: Block) -> str:
     return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in [_INTERVALS, *block.notes()])])
 
 
-def _name(result: Result) -> str:
-    return result.model.name + (" †" if trained_on_test(result) else "")
+def _told_apart(results: Sequence[Result]) -> list[str]:
+    """The models' names; where one name stands for several weights, with the beginning of their hash."""
+    weights = {(result.model.name, result.fingerprints["weights"]) for result in results}
+    several = Counter(name for name, _ in weights)
+    return [
+        result.model.name
+        + (f" [{result.fingerprints['weights'][:8] or 'no weights'}]" if several[result.model.name] > 1 else "")
+        + (" †" if trained_on_test(result) else "")
+        for result in results
+    ]
 
 
 def _score(result: Result, metric: str, split: str) -> dict | None:
