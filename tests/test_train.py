@@ -147,17 +147,15 @@ class TestLosses:
         off = losses.laplace_nll(torch.zeros(1, 1), sigma, torch.ones(1, 1))
         assert (off - at_truth).item() == pytest.approx(1 / (math.sqrt(2) + 1e-5), abs=1e-6)
 
-    def test_marginal_entropy(self):
-        # all mass in cell (d, v, u) = (1, 2, 3) of 4: places 3/4 - 1/2, 2/4 - 1/2, 1/4 - 1/2
-        sharp = torch.zeros(1, 1, 4, 4, 4)
-        sharp[..., 1, 2, 3] = 1
-        at = torch.tensor([[[0.25, 0.0, -0.25]]])
-        assert losses.marginal_entropy(sharp, at).abs().max().item() < 1e-6
-        flat = torch.full((1, 1, 4, 4, 4), 1 / 64)
-        assert torch.allclose(losses.marginal_entropy(flat, at), torch.full((1, 1, 3), math.log(4)))
-        outside = losses.marginal_entropy(flat, torch.tensor([[[0.7, 0.0, 0.1]]]))[0, 0]
-        assert outside[:2].tolist() == [0, 0]
-        assert outside[2].item() == pytest.approx(math.log(4), abs=1e-6)
+    def test_cell_entropy(self):
+        flat = torch.zeros(1, 1, 4, 4, 4)
+        # at cells u 1 and v 2, between d 1 and 2
+        at = torch.tensor([[[-0.25, 0.0, -0.125]]])
+        assert losses.cell_entropy(flat, at).item() == pytest.approx(math.log(64))
+        sharp = flat.clone()
+        sharp[0, 0, 1, 2, 1] = sharp[0, 0, 2, 2, 1] = 30.0
+        assert losses.cell_entropy(sharp, at).item() == pytest.approx(math.log(2), abs=1e-5)
+        assert losses.cell_entropy(flat, torch.tensor([[[0.7, 0.0, 0.1]]])).item() == 0
 
     def test_weighted_mean(self):
         error = torch.tensor([[1.0, 3.0], [5.0, 7.0]])

@@ -20,11 +20,12 @@ from hpsbench.train.loop import Fit, Schedule, fit, made_by
 from hpsbench.train.losses import hybrik_terms
 from hpsbench.types import Card
 
-STEPS = 6000
-BATCH = 64
+STEPS = 7000
+BATCH = 32
 PARTS = 2
-OCCLUDED = 0.4
-LEARNING_RATE = 1.5e-3
+OCCLUDED = (0.1, 0.5)
+RAMP = 3000
+LEARNING_RATE = 1.2e-3
 REFRESH_EVERY = 100
 SMALL = HybrikConfig(layers=(2, 3, 4, 2), width=32, deconv=(128, 128), features=256, shrink=2, depth_bins=16, camera=1, intrinsics=True)
 
@@ -56,7 +57,7 @@ def train_hybrik(
     schedule = Schedule(steps=steps or STEPS, minutes=minutes, lr=LEARNING_RATE)
     torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
     model = _prepared(HybrikNet(config), torch.device(device))
-    rule, cv_threads = Augmentation(side=config.input_side, occluded=OCCLUDED), cv2.getNumThreads()
+    rule, cv_threads = Augmentation(side=config.input_side), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         run = fit(
@@ -107,6 +108,8 @@ class People:
         """The augmented batch of a step in ``PARTS`` parts: fixed by (seed, step) and the cached people."""
         if step % REFRESH_EVERY == 0 and self.cache.stale():
             self._take(CropCache(self.cache.folder))
+        first, last = OCCLUDED
+        rule = replace(rule, occluded=first + (last - first) * min(1.0, step / RAMP))
         rng = rng_of("hybrik-batch", seed, step)
         rows = self.rows[rng.choice(len(self.rows), size, replace=size > len(self.rows))]
         return [make_batch(self.cache, some, rng, rule) for some in np.array_split(rows, PARTS)]
@@ -126,7 +129,7 @@ def _terms(model: nn.Module, batch: tuple[np.ndarray, Mapping[str, np.ndarray]],
     truth = {key: torch.from_numpy(labels[key]).to(device) for key in ("uvd", "betas", "phi", "scale")}
     with torch.autocast(device.type, torch.bfloat16):
         logits, feature = model.encode(images)
-    probabilities = heatmap_probabilities(logits.float())
+    logits = logits.float()
     heads = model.vector_heads(feature.float())
-    seen = {"uvd": expected_uvd(probabilities)[0], "probabilities": probabilities}
+    seen = {"uvd": expected_uvd(heatmap_probabilities(logits))[0], "logits": logits}
     return hybrik_terms({**heads, **seen, "sigma": heads["sigma"][..., None], "scale": heads["camera"][:, :1]}, truth)

@@ -3,6 +3,7 @@
 Source: HybrIK (Laplace likelihood of its camera models) and NIKI (equations 7 to 15, and the criterion released with the paper).
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -22,35 +23,35 @@ def laplace_nll(pred: Tensor, sigma: Tensor, gt: Tensor) -> Tensor:
     return torch.log(sigma / LAPLACE_AMPLITUDE) + (gt - pred).abs() / (math.sqrt(2) * sigma + 1e-5)
 
 
-def marginal_entropy(probabilities: Tensor, uvd: Tensor) -> Tensor:
-    """Cross entropy (B, J, 3) of the heat maps' marginals along u, v and d against ``uvd`` (B, J, 3), shared by its two nearest cells.
+def cell_entropy(logits: Tensor, uvd: Tensor) -> Tensor:
+    """Cross entropy (B, J) of heat maps with ``logits`` (B, J, D, H, W) against ``uvd`` (B, J, 3), shared by the eight nearest cells.
 
-    ``probabilities`` (B, J, D, H, W). Along u and v a joint outside of the crop gives 0. Needed to start from nothing: through the
-    expectation alone, a flat heat map learns slowly.
+    A joint outside of the crop gives 0. Needed to start from nothing: through its expectation alone a flat heat map learns slowly.
     """
-    inside = (uvd[..., :2].abs() < 0.5).all(-1).float()  # B J
-    axes = ((probabilities.sum((2, 3)), inside), (probabilities.sum((2, 4)), inside), (probabilities.sum((3, 4)), torch.ones_like(inside)))
-    return torch.stack([_cell_entropy(p, uvd[..., axis]) * weight for axis, (p, weight) in enumerate(axes)], dim=-1)
-
-
-def _cell_entropy(marginal: Tensor, position: Tensor) -> Tensor:
-    """- sum t log p over cells i at i / n - 0.5, ``marginal`` p (B, J, n), t the linear interpolation at ``position`` (B, J)."""
-    count = marginal.shape[-1]
-    place = ((position + 0.5) * count).clamp(0, count - 1)[..., None]
-    target = (1 - (torch.arange(count, device=place.device) - place).abs()).clamp(min=0)
-    return -(target * marginal.clamp(min=1e-9).log()).sum(-1)
+    shape = torch.tensor(logits.shape[2:][::-1], device=uvd.device)  # cells along u, v, d
+    place = torch.minimum(((uvd + 0.5) * shape).clamp(min=0), shape - 1.001)
+    low, rest = place.long(), place.frac()
+    expected = torch.zeros_like(uvd[..., 0])
+    for corner in itertools.product((0, 1), repeat=3):
+        step = torch.tensor(corner, device=uvd.device)
+        weight = torch.where(step == 1, rest, 1 - rest).prod(-1)  # B J
+        x, y, z = (low + step).unbind(-1)
+        cell = (z * shape[1] + y) * shape[0] + x
+        expected = expected + weight * logits.flatten(2).gather(2, cell[..., None])[..., 0]
+    inside = (uvd[..., :2].abs() < 0.5).all(-1)
+    return torch.where(inside, logits.flatten(2).logsumexp(2) - expected, 0.0)
 
 
 def hybrik_terms(out: Mapping[str, Tensor], gt: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weighted terms of HybrIK's criterion, each a scalar; their sum is the loss.
 
     Both sides hold ``uvd`` (B, 29, 3) in crops (depth: 2.2 m), ``betas`` (B, 10), ``phi`` (B, 23, 2), ``scale`` (B, 1); ``out`` also
-    ``sigma`` (B, 29, 1) and ``probabilities`` (B, 29, D, H, W). As published but for three things, all for a small network trained from
-    nothing: ``marginal_entropy`` is added, betas weigh 0.2 and not 1, and the term on rotation matrices (0.01) is left out.
+    ``sigma`` (B, 29, 1) and ``logits`` (B, 29, D, H, W). As published but for three things, all for a small network trained from
+    nothing: ``cell_entropy`` is added, betas weigh 0.2 and not 1, and the term on rotation matrices (0.01) is left out.
     """
     return {
         "uvd": laplace_nll(out["uvd"], out["sigma"], gt["uvd"].clamp(-0.6, 0.6)).mean(),
-        "cells": marginal_entropy(out["probabilities"], gt["uvd"]).mean(),
+        "cells": 0.5 * cell_entropy(out["logits"], gt["uvd"]).mean(),
         "betas": 0.2 * (out["betas"] - gt["betas"]).square().mean(),
         "phi": (out["phi"] - gt["phi"]).square().mean(),
         "scale": (out["scale"] - gt["scale"]).square().mean(),
