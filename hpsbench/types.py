@@ -230,7 +230,8 @@ class Errors:
     """The unreduced score: one row per sample, NaN where nothing was measured.
 
     ``values`` maps a metric to (N, K) float64 in metres or radians (K: joints, or 1). ``columns`` maps a metric to the names of its K
-    columns. ``tracks`` (N,) and ``frames`` (N,) place each row in time. ``failed`` (N,) bool.
+    columns. ``tracks`` (N,) and ``frames`` (N,) place each row in time. ``failed`` (N,) bool. ``parts`` maps a metric of meshes to its
+    means (N, P) over the vertices of the parts ``part_names`` (P), which have ``part_sizes`` (P) vertices.
     """
 
     ids: tuple[str, ...]
@@ -239,10 +240,14 @@ class Errors:
     failed: np.ndarray
     values: Mapping[str, np.ndarray]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    part_names: tuple[str, ...] = ()
+    part_sizes: tuple[int, ...] = ()
 
     def __post_init__(self):
         count = len(self.ids)
-        for name, rows in (("tracks", self.tracks), ("frames", self.frames), ("failed", self.failed), *self.values.items()):
+        tables = [*self.values.items(), *self.parts.items()]
+        for name, rows in (("tracks", self.tracks), ("frames", self.frames), ("failed", self.failed), *tables):
             if len(rows) != count:
                 raise ValueError(f"{name}: expected {count} rows, but got {len(rows)}")
 

@@ -134,7 +134,11 @@ class TestNumbers:
         parts = [by["mpjpe", split] for split in ("visible", "occluded", "outside")]
         assert sum(part["values"] for part in parts) == by["mpjpe", "all"]["values"] == 16 * 14
         assert all(part["values"] > 0 for part in parts)
-        assert ("pve", "visible") not in by
+        for metric in ("pve", "pa_pve"):
+            parts = [by[metric, split] for split in ("visible", "occluded", "outside")]
+            assert sum(part["values"] for part in parts) == 16 * 6890
+            total = sum(part["values"] * part["value"] for part in parts)
+            assert total == pytest.approx(by[metric, "all"]["value"] * 16 * 6890, rel=1e-9)
         # Ten of the sixteen have both neighbours: 2 + 1 + 1 + 1 + 1.
         assert by["accel", "all"]["count"] == 2 + 1 + 1 + 1 + 1
 

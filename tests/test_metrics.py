@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -8,7 +10,7 @@ from hpsbench.metrics import METRICS
 from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
 from hpsbench.metrics.joints import accel, joint_errors, mpjpe, pa_mpjpe, root_position
 from hpsbench.metrics.summary import RESAMPLES, Flags, counts_of, mean_and_interval, summarise
-from hpsbench.metrics.vertices import pa_pve, pve
+from hpsbench.metrics.vertices import pa_pve, part_means, parts_of, pve
 from hpsbench.metrics.visibility import joint_states
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import JOINT_NAMES, PARENTS
@@ -138,7 +140,15 @@ class TestPaMpjpe:
 class TestVertices:
     def test_by_hand(self):
         pred = torch.tensor([[[0.0, 0, 0], [0, 0, 2], [3, 4, 0]]], dtype=F64)
-        assert pve(pred, torch.zeros_like(pred)).tolist() == [[7 / 3]]
+        assert pve(pred, torch.zeros_like(pred)).tolist() == [[0, 2, 5]]
+
+    def test_parts_by_hand(self):
+        weights = torch.tensor([[0.1, 0.9, 0.0], [0.6, 0.4, 0.0], [0.2, 0.8, 0.0]])
+        joint, sizes = parts_of(weights)
+        assert (joint.tolist(), sizes.tolist()) == ([1, 0, 1], [1, 2, 0])
+        means = part_means(torch.tensor([[2.0, 3, 7], [1, torch.nan, 1]], dtype=F64), joint, sizes)
+        assert means[0, :2].tolist() == [3, (2 + 7) / 2]
+        assert means.isnan().tolist() == [[False, False, True], [True, False, True]]
 
     def test_roots_are_taken_off_if_given(self):
         pred, gt = people(3, joints=50)
@@ -147,14 +157,15 @@ class TestVertices:
 
     def test_aligned_equals_the_reference(self):
         pred, gt = people(3, joints=50)
-        for i, error in enumerate(pa_pve(pred, gt)):
+        for i, errors in enumerate(pa_pve(pred, gt)):
             moved = reference.aligned(pred[i].numpy(), pred[i].numpy(), gt[i].numpy())
-            assert error.item() == pytest.approx(reference.distances(moved, gt[i].numpy()).mean(), rel=1e-9)
+            np.testing.assert_allclose(errors, reference.distances(moved, gt[i].numpy()), rtol=1e-9)
 
     def test_one_nan_costs_its_person(self):
         pred, gt = people(3, joints=50)
         pred[1, 7, 2] = torch.nan
-        assert pve(pred, gt).isnan().flatten().tolist() == pa_pve(pred, gt).isnan().flatten().tolist() == [False, True, False]
+        for errors in (pve(pred, gt), pa_pve(pred, gt)):
+            assert errors.mean(-1).isnan().tolist() == [False, True, False]
 
 
 class TestMpjae:
@@ -261,13 +272,26 @@ class TestSummary:
         table = rng.random((6, 14))
         names = JOINT_NAMES["smpl24"]
         flags = Flags(names, rng.random((6, 24)) < 0.4, rng.random((6, 24)) < 0.3)
-        errors = errors_of({"mpjpe": table, "pve": table[:, :1]}, ["s/0"] * 6, {"mpjpe": JOINT_NAMES["eval14"], "pve": ("mesh",)})
-        rows = {(row["metric"], row["split"]): row for row in summarise(errors, flags, ["mpjpe", "pve"], "pooled")}
-        assert list(rows) == [("mpjpe", "all"), ("mpjpe", "visible"), ("mpjpe", "occluded"), ("mpjpe", "outside"), ("pve", "all")]
+        errors = errors_of({"mpjpe": table}, ["s/0"] * 6, {"mpjpe": JOINT_NAMES["eval14"]})
+        rows = {(row["metric"], row["split"]): row for row in summarise(errors, flags, ["mpjpe"], "pooled")}
+        assert list(rows) == [("mpjpe", "all"), ("mpjpe", "visible"), ("mpjpe", "occluded"), ("mpjpe", "outside")]
         parts = [rows["mpjpe", split] for split in ("visible", "occluded", "outside")]
         assert sum(part["values"] for part in parts) == rows["mpjpe", "all"]["values"] == 6 * 14
         total = sum(part["value"] * part["values"] for part in parts)
         assert total == pytest.approx(rows["mpjpe", "all"]["value"] * 6 * 14)
+
+    def test_meshes_split_by_the_joints_of_their_vertices(self):
+        parts = np.array([[1.0, 2, 5], [np.nan, 4, 8]]) / 1000
+        whole = np.array([[(1 * 10 + 2 * 20 + 5 * 30) / 60], [(4 * 20 + 8 * 30) / 50]]) / 1000
+        errors = errors_of({"pve": whole}, ["s/0", "s/1"], {"pve": ("mesh",)})
+        errors = replace(errors, parts={"pve": parts}, part_names=("pelvis", "head", "neck"), part_sizes=(10, 20, 30))
+        flags = Flags(("neck", "head", "pelvis"), np.array([[1, 0, 0], [0, 1, 0]], bool), np.array([[0, 0, 0], [0, 0, 1]], bool))
+        rows = {row["split"]: row for row in summarise(errors, flags, ["pve"], "pooled")}
+        assert (rows["all"]["values"], rows["all"]["count"]) == (2, 2)
+        assert rows["visible"]["value"] == pytest.approx((1 * 10 + 2 * 20 + 8 * 30) / 60)
+        assert rows["occluded"]["value"] == pytest.approx((5 * 30 + 4 * 20) / 50)
+        assert rows["outside"]["value"] is None
+        assert [rows[split]["values"] for split in ("visible", "occluded", "outside")] == [60, 50, 0]
 
     def test_all_joints_invisible(self):
         flags = Flags(JOINT_NAMES["smpl24"], np.ones((2, 24), dtype=bool), np.zeros((2, 24), dtype=bool))

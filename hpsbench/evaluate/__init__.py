@@ -200,6 +200,9 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], metrics: Sequence
         failed=rows["failed"],
         values={key: rows[f"values/{key}"] for key in metrics},
         columns={key: tuple(columns[key]) for key in metrics},
+        parts={key: rows[f"parts/{key}"] for key in metrics if f"parts/{key}" in rows},
+        part_names=tuple(columns["parts"]),
+        part_sizes=tuple(columns["part_sizes"]),
     )
     flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
     return {"scores": tuple(summarise(errors, flags, metrics, averaging)), **counts_of(errors)}

@@ -55,10 +55,7 @@ class Answers:
         return rows | self._measured(people, batch, prediction, failed)
 
     def _measured(self, people: Sequence[Person], batch: ViewBatch, prediction: Prediction, failed: np.ndarray) -> Rows:
-        columns = self.scorer.columns
-        width = len(columns["joints"])
-        values = {f"values/{key}": np.full((len(people), len(columns[key])), np.nan) for key in self.scorer.rule.metrics}
-        values |= {key: np.full((len(people), width, 3), np.nan) for key in ("joints/pred", "joints/gt")}
+        values = {key: np.full((len(people), *shape), np.nan) for key, shape in self.scorer.shapes.items()}
         good, bad = np.flatnonzero(~failed), np.flatnonzero(failed)
         self._fill(values, good, people, part_of(prediction, good.tolist()))
         if len(good) and all(np.isnan(values[key][good]).all() for key in values if key != "joints/gt"):
@@ -72,9 +69,10 @@ class Answers:
         if len(bad) and self.on_failure == "mean-pose":
             some = bad.tolist()
             self._fill(values, bad, people, self.fallback.predict(_part_of_batch(batch, some)))
-            for key in self.scorer.rule.metrics:
-                if not _gives(prediction, METRICS[key].needs):
-                    values[f"values/{key}"][bad] = np.nan
+            for key in self.scorer.shapes:
+                metric = METRICS.get(key.partition("/")[2])
+                if metric is not None and not _gives(prediction, metric.needs):
+                    values[key][bad] = np.nan
         return values
 
     def _fill(self, values: Rows, places: np.ndarray, people: Sequence[Person], prediction: Prediction) -> None:

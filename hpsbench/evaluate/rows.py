@@ -1,7 +1,8 @@
 """The table of per-person rows: in memory a dict of arrays of equal length, on disk one HDF5 file, whole or not at all.
 
 Keys: "ids", "tracks", "frames", "failed", "coverage"; "occluded" and "outside" (N, J) of the truth's skeleton;
-"values/<metric>" (N, K) in metres or radians; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots.
+"values/<metric>" (N, K) in metres or radians; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
+moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots.
 """
 
 import io

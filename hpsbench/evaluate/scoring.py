@@ -15,7 +15,7 @@ from hpsbench.geometry import rotvec_to_rotmat
 from hpsbench.metrics import METRICS
 from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
 from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
-from hpsbench.metrics.vertices import pa_pve, pve
+from hpsbench.metrics.vertices import pa_pve, part_means, parts_of, pve
 from hpsbench.protocol import ScoreRule
 from hpsbench.skeleton import JOINT_NAMES, PARENTS, subset
 from hpsbench.types import Prediction, Truth
@@ -41,10 +41,12 @@ class Scorer:
         self.rule, self.device = rule, device
         self.scored = subset(rule.regressor, rule.joints)
         self.fitted = subset(rule.regressor, rule.pa_fit)
+        self.parts = parts_of(self.bodies.neutral.weights)
 
     @property
-    def columns(self) -> dict[str, tuple[str, ...]]:
-        """The names of the columns of each metric, and of the joints kept for accelerations."""
+    def columns(self) -> dict[str, tuple[str | int, ...]]:
+        """The names of the columns of each metric, of the joints kept for accelerations ("joints") and of the parts of meshes ("parts"),
+        and the numbers of vertices of the latter ("part_sizes")."""
         joints = JOINT_NAMES[self.rule.joints]
         of_need = {
             "joints": joints,
@@ -52,10 +54,20 @@ class Scorer:
             "mesh": ("mesh",),
             "rotations": tuple(JOINT_NAMES["smpl24"][joint] for joint in MPJAE_JOINTS),
         }
-        return {key: of_need[METRICS[key].needs] for key in self.rule.metrics} | {"joints": joints}
+        names = {key: of_need[METRICS[key].needs] for key in self.rule.metrics}
+        return names | {"joints": joints, "parts": JOINT_NAMES["smpl24"], "part_sizes": tuple(self.parts[1].tolist())}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What ``measure`` gives for a person: names and shapes."""
+        columns = self.columns
+        shapes = {f"values/{key}": (len(columns[key]),) for key in self.rule.metrics}
+        shapes |= {f"parts/{key}": (len(columns["parts"]),) for key in self.rule.metrics if METRICS[key].needs == "mesh"}
+        return shapes | {key: (len(columns["joints"]), 3) for key in ("joints/pred", "joints/gt")}
 
     def measure(self, prediction: Prediction, truths: Sequence[Truth]) -> dict[str, np.ndarray]:
-        """{"values/<metric>": (B, K), "joints/pred", "joints/gt": (B, J, 3)} in metres and radians; NaN: not measured.
+        """{"values/<metric>": (B, K), "parts/<metric of meshes>": (B, 24), "joints/pred", "joints/gt": (B, J, 3)} in metres and
+        radians; NaN: not measured.
 
         The prediction's mesh is the neutral body of its rotmats and betas, at translation 0; without those its ``vertices``
         as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own where its skeleton
@@ -130,27 +142,26 @@ class Scorer:
             roots = (None, None)
             if self.rule.pve_align == "root":
                 roots = tuple(root_position(side.joints, self.rule.regressor, self.rule.root) for side in (pred, gt))
-            answer["pve"] = pve(pred.vertices, gt.vertices, *roots)
+            answer |= self._of_mesh("pve", pve(pred.vertices, gt.vertices, *roots))
             if "pa_pve" in self.rule.metrics:
-                answer["pa_pve"] = pa_pve(pred.vertices, gt.vertices)
+                answer |= self._of_mesh("pa_pve", pa_pve(pred.vertices, gt.vertices))
         if pred.rotations is not None and gt.rotations is not None:
-            answer["mpjae"] = mpjae(pred.rotations, gt.rotations)
+            answer["values/mpjae"] = mpjae(pred.rotations, gt.rotations)
             _, rotation, _ = fit_similarity(pred.joints[:, self.fitted], gt.joints[:, self.fitted])
-            answer["pa_mpjae"] = mpjae(pred.rotations, gt.rotations, rotation)
-        columns = self.columns
-        values = {
-            f"values/{key}": answer[key].cpu().numpy() if key in answer else np.full((count, len(columns[key])), np.nan)
-            for key in self.rule.metrics
-        }
-        return values | {key: answer[key].cpu().numpy() for key in ("joints/pred", "joints/gt")}
+            answer["values/pa_mpjae"] = mpjae(pred.rotations, gt.rotations, rotation)
+        return {key: answer[key].cpu().numpy() if key in answer else np.full((count, *shape), np.nan) for key, shape in self.shapes.items()}
+
+    def _of_mesh(self, key: str, errors: Tensor) -> dict[str, Tensor]:
+        """The mean of the errors (B, V) of all vertices, and that of each part."""
+        return {f"values/{key}": errors.mean(-1, keepdim=True), f"parts/{key}": part_means(errors, *self.parts)}
 
     def _joint_errors(self, pred: Side, gt: Side) -> dict[str, Tensor]:
         pred_joints = torch.full_like(gt.joints, torch.nan) if pred.joints is None else pred.joints
         roots = [root_position(joints, self.rule.regressor, self.rule.root) for joints in (pred_joints, gt.joints)]
         scored = [joints[:, self.scored] for joints in (pred_joints, gt.joints)]
         return {
-            "mpjpe": mpjpe(*scored, *roots),
-            "pa_mpjpe": pa_mpjpe(*scored, pred_joints[:, self.fitted], gt.joints[:, self.fitted]),
+            "values/mpjpe": mpjpe(*scored, *roots),
+            "values/pa_mpjpe": pa_mpjpe(*scored, pred_joints[:, self.fitted], gt.joints[:, self.fitted]),
             "joints/pred": scored[0] - roots[0][:, None],
             "joints/gt": scored[1] - roots[1][:, None],
         }

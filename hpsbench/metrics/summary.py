@@ -28,25 +28,29 @@ def summarise(errors: Errors, flags: Flags | None, metrics: Iterable[str], avera
     """One row per metric and split ("all", then "visible", "occluded" and "outside" joints where ``flags`` are given).
 
     ``value`` is in ``unit`` (mm or degrees), None where nothing was measured. ``averaging``: "pooled" is the mean over all
-    measured joints of all people, "sequences" the mean over sequences of their pooled means. ``count`` people and ``values``
-    joints (or meshes) entered. ``low`` and ``high``: 95 % interval from 2000 resamples of whole tracks (with "sequences":
-    of whole sequences); None for fewer than two of them, since one says nothing about another.
+    measured joints of all people, "sequences" the mean over sequences of their pooled means. A vertex is as visible as the joint
+    that moves it most. ``count`` people and ``values`` joints (of meshes: meshes, in a split vertices) entered. ``low`` and ``high``:
+    95 % interval from 2000 resamples of whole tracks (with "sequences": of whole sequences); None for fewer than two of them, since
+    one says nothing about another.
     """
     rows = []
     for key in metrics:
         table = np.asarray(errors.values[key], dtype=np.float64)
-        masks = {"all": np.ones(table.shape, dtype=bool)}
-        if flags is not None:
-            states = joint_states(errors.columns[key], flags.names, flags.occluded, flags.outside)
-            masks |= {state: states[state] for state in STATES if table.shape[1] > 1}
-        rows += [_row(key, split, table, mask, errors, averaging) for split, mask in masks.items()]
+        rows.append(_row(key, "all", table, ~np.isnan(table), errors.tracks, averaging))
+        if flags is None:
+            continue
+        names, sizes = errors.columns[key], np.ones(table.shape[1], dtype=np.int64)
+        if key in errors.parts:
+            table, names, sizes = np.asarray(errors.parts[key]), errors.part_names, np.array(errors.part_sizes)
+        states = joint_states(names, flags.names, flags.occluded, flags.outside)
+        rows += [_row(key, split, table, (states[split] & ~np.isnan(table)) * sizes, errors.tracks, averaging) for split in STATES]
     return rows
 
 
-def _row(key: str, split: str, table: np.ndarray, mask: np.ndarray, errors: Errors, averaging: str) -> dict[str, object]:
+def _row(key: str, split: str, table: np.ndarray, counts: np.ndarray, tracks: Iterable[str], averaging: str) -> dict[str, object]:
+    """A row over the entries of ``table`` (N, K), each of which stands for ``counts`` (N, K) values (0: it does not enter)."""
     metric = METRICS[key]
-    measured = mask & ~np.isnan(table)
-    value, low, high = mean_and_interval(np.where(measured, table, 0.0).sum(1), measured.sum(1), errors.tracks, averaging)
+    value, low, high = mean_and_interval((np.where(counts > 0, table, 0.0) * counts).sum(1), counts.sum(1), tracks, averaging)
     return {
         "metric": key,
         "split": split,
@@ -54,8 +58,8 @@ def _row(key: str, split: str, table: np.ndarray, mask: np.ndarray, errors: Erro
         "value": _scaled(value, metric.factor),
         "low": _scaled(low, metric.factor),
         "high": _scaled(high, metric.factor),
-        "count": int(measured.any(1).sum()),
-        "values": int(measured.sum()),
+        "count": int((counts > 0).any(1).sum()),
+        "values": int(counts.sum()),
     }
 
 
