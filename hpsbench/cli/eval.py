@@ -45,6 +45,8 @@ def eval_command(
     bodies = body_for(protocol.data.dataset, body)
     plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(device))
     dataset = dataset_for(protocol, data, bodies)
+    if how["resume"] and (out / "result.json").is_file():
+        talk(f"{out} holds a finished result: where it is this very run, it is shown and nothing runs (--restart runs it anew).")
     result = evaluate(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
     talk(f"{result.n_evaluated} of {result.n_expected} evaluated, {result.n_failed} failed. Errors per person: {out / 'errors.h5'}")
     click.echo(result_table([result]))
