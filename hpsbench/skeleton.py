@@ -21,6 +21,8 @@ _TREES = {
     "smpl24": _SMPL,
     # HybrIK's and NIKI's 29: the kinematic joints and five single mesh vertices.
     "j29": f"{_SMPL} {_LEAVES}",
+    # The body joints that SMPL-X shares with SMPL, the first 22 of both.
+    "smplx22": _SMPL.partition("left_hand")[0],
     # Rows of J_regressor_h36m as SPIN, HybrIK and NIKI ship it: left leg first, left arm first.
     "h36m17": """pelvis left_hip<pelvis left_knee<left_hip left_ankle<left_knee right_hip<pelvis right_knee<right_hip
         right_ankle<right_knee spine<pelvis neck<spine head<neck head_top<head left_shoulder<neck left_elbow<left_shoulder

@@ -11,7 +11,18 @@ SKELETONS = sorted(skeleton.JOINT_NAMES)
 
 def test_sizes():
     sizes = {name: len(joints) for name, joints in skeleton.JOINT_NAMES.items()}
-    assert sizes == {"smpl24": 24, "j29": 29, "h36m17": 17, "h36m17-mocap": 17, "h36m32": 32, "eval14": 14, "coco17": 17, "mpi17": 17, "openpose18": 18}
+    assert sizes == {
+        "smpl24": 24,
+        "smplx22": 22,
+        "j29": 29,
+        "h36m17": 17,
+        "h36m17-mocap": 17,
+        "h36m32": 32,
+        "eval14": 14,
+        "coco17": 17,
+        "mpi17": 17,
+        "openpose18": 18,
+    }
 
 
 def test_j29_is_the_golden_tree(request):
