@@ -1,0 +1,348 @@
+"""What every form of Human3.6M shares: clips cut to a frame rule, projected through the lens, and given out as samples."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base_3dpw import boxes_of, inside
+from hpsbench.datasets.base_3dpw_files import fingerprint_of, number_against
+from hpsbench.datasets.base_h36m_camera import Camera
+from hpsbench.datasets.base_h36m_frames import TAIL, Images, Pictures, Video
+from hpsbench.datasets.base_h36m_names import (
+    BAD_RULES,
+    FIX_SHIFT,
+    FRAME_RULES,
+    S9_SHIFT_WORLD,
+    S9_SHIFTED,
+    SUBSETS,
+    Clip,
+    clips_of,
+    frame_rule,
+    parse_clip,
+)
+from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.skeleton import joint_index, subset
+from hpsbench.types import Card, Sample, Truth, View
+
+if TYPE_CHECKING:
+    from hpsbench.body.bodies import Bodies
+
+BOX_REASONS = {
+    "joints-in-image": "no joint inside the image",
+    "keypoints": "no 2D joint of the annotation",
+    "masks": "empty mask",
+    "annotation": "no annotated box",
+}
+TOO_SMALL, NO_PICTURE = "box under one pixel", "no picture of the last poses"
+_LICENCE = "academic use only, no redistribution; account and approval at vision.imar.ro/human3.6m"
+_PAPER = "Ionescu et al., Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in Natural Environments, TPAMI 2014"
+
+
+def card_of(name: str, what: str, source: str = "http://vision.imar.ro/human3.6m") -> Card:
+    """The Card of one form of Human3.6M."""
+    counts = "train (S1, S5, S6, S7, S8) 1,559,752 and test (S9, S11) 543,344 person-frames of 4 cameras at 50 fps"
+    return Card(name, f"Human3.6M, {what}; {counts}", source, _LICENCE, _PAPER)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What the files say of a clip, F frames in the camera frame.
+
+    ``frames`` (F,) numbers from 0 in the video; ``joints`` (F, J, 3) m of ``skeleton``; ``keypoints`` (F, J, 2) px: its own 2D, if
+    any; ``boxes`` gives (n, 4) xyxy px of some rows of it, if the form has boxes; ``rotvecs`` (F, 24, 3), ``betas`` (F, 10) and ``roots``
+    (F, 3) m: SMPL fits and where their pelvis is.
+    """
+
+    clip: Clip
+    camera: Camera
+    frames: np.ndarray
+    joints: np.ndarray
+    skeleton: str
+    keypoints: np.ndarray | None = None
+    boxes: Callable[[np.ndarray], np.ndarray] | None = None
+    rotvecs: np.ndarray | None = None
+    betas: np.ndarray | None = None
+    roots: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The rows of a clip that the step of the frame rule keeps; ``joints2d`` (N, J, 2) px, ``boxes`` (N, 4) or NaN."""
+
+    clip: Clip
+    camera: Camera
+    pictures: Images | Video
+    frames: np.ndarray
+    joints: np.ndarray
+    joints2d: np.ndarray
+    boxes: np.ndarray
+    keypoints: np.ndarray | None
+    rotvecs: np.ndarray | None
+    betas: np.ndarray | None
+    trans: np.ndarray | None
+
+
+class H36MLayout(Dataset):
+    """Human3.6M in one of its forms. A subclass gives ``name``, ``card``, ``box_rules`` and ``_annotated``.
+
+    ``split``: a subset by name (``SUBSETS``); an id holds the half of its subject ("train" or "test"), so that a person-frame has one id
+    in every subset and, but for the dataset's name, in every form: "h36m/test/s_09_act_02_subact_01_ca_04/00005/0".
+    ``frames``: "all", "every-5th", "every-20th" or "every-64th" of the video from its first on, with "+" and a rule on bad
+    sequences: "drop-s11-damaged" (HMR), "drop-s11-directions" (VideoPose3D), "drop-s9-shifted" (HybrIK), "drop-bad" (the first
+    and the third), "fix-s9-shift" (posepile). ``bbox``: "joints-in-image", the tight box of the projected
+    joints of ``skeleton`` inside the image; "keypoints" the dataset's own 2D joints; "masks" its rectangles; "annotation" a derived file's box.
+    ``skeleton``: "h36m17" (left leg first), or "h36m32" where the form has all.
+
+    Joints are mocap in the camera frame; ``joints2d`` is through the lens, and ``camera_of`` tells its distortion. What lies
+    on disk is read; ``inspect`` says what is missing. Raises DataError for the files, UnknownNameError for the names.
+    """
+
+    splits: tuple[str, ...] = tuple(name for name in SUBSETS if name != "all")
+    frame_rules = FRAME_RULES
+    box_rules: tuple[str, ...] = ("joints-in-image",)
+    # Person-frames by (split, frame rule), where published: lifting's loaders; SPIN's npz.
+    known: ClassVar[Mapping[tuple[str, str], int]] = {
+        ("train", "all"): 1_559_752,
+        ("test", "all+drop-s11-directions"): 543_344,
+        ("hmr-p1", "every-5th"): 109_867,
+        ("spin-p2", "every-5th"): 27_558,
+    }
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: str,
+        frames: str,
+        bbox: str,
+        bbox_scale: float,
+        bodies: "Bodies | None",
+        skeleton: str = "h36m17",
+    ):
+        for value, kind, names in (
+            (split, "split", SUBSETS),
+            (frames, "frame rule", FRAME_RULES),
+            (bbox, "box rule", self.box_rules),
+            (skeleton, "skeleton", ("h36m17", "h36m32")),
+        ):
+            if value not in names:
+                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
+        if not bbox_scale > 0:
+            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.root = Path(root)
+        self.skeleton = skeleton
+        self.rules = (frames, bbox, bbox_scale)
+        if not self.root.is_dir():
+            raise DataError(f"No folder {self.root}. {self.where()}")
+        self._files: list[Path] = []
+        self._clips: list[_Kept] = []
+        self._places: list[tuple[int, int]] = []
+        counts = self._read(clips_of(split), bodies)
+        super().__init__(
+            [self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(self._files)
+        )
+
+    def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
+        """The clips among ``wanted`` that the files hold, any order; appends the files to ``_files``. Raises DataError."""
+        raise NotImplementedError
+
+    def _read(self, wanted: Sequence[Clip], bodies: "Bodies | None") -> FrameCounts:
+        frames, bbox, _ = self.rules
+        step, bad = frame_rule(frames)
+        too_often, left_out = f"not {frames.partition('+')[0]}", f"bad sequence ({bad})"
+        dropped = dict.fromkeys((too_often, left_out, NO_PICTURE, BOX_REASONS[bbox], TOO_SMALL), 0)
+        total, pictures = 0, Pictures(self.root)
+        kept: list[tuple[_Kept, np.ndarray]] = []
+        absent = {clip.subject for clip in wanted}
+        for found in self._annotated(wanted):
+            total += len(found.frames)
+            absent.discard(found.clip.subject)
+            if BAD_RULES[bad](found.clip):
+                dropped[left_out] += len(found.frames)
+                continue
+            rows = np.flatnonzero(found.frames % step == 0)
+            dropped[too_often] += len(found.frames) - len(rows)
+            if len(rows):
+                clip = self._cut(found, rows, pictures, bodies)
+                kept.append((clip, _usable(clip, found.frames.max(), dropped, BOX_REASONS[bbox])))
+        if absent:
+            missing = ", ".join(f"S{subject}" for subject in sorted(absent))
+            raise DataError(f"No sequence of {missing} in {self.root}. Expected {self._expected()}. {self.where()}")
+        kept.sort(key=lambda pair: pair[0].clip)
+        self._clips = [clip for clip, _ in kept]
+        self._places = [(c, int(row)) for c, (_, usable) in enumerate(kept) for row in np.flatnonzero(usable)]
+        return FrameCounts(
+            total, len(self._places), {reason: n for reason, n in dropped.items() if n or reason not in (too_often, left_out)}
+        )
+
+    def _expected(self) -> str:
+        """Where the annotations were looked for, in words."""
+        raise NotImplementedError
+
+    def _cut(self, found: Annotated, rows: np.ndarray, pictures: Pictures, bodies: "Bodies | None") -> _Kept:
+        """The rows of a clip in the skeleton asked for, projected and boxed."""
+        joints = _in_skeleton(found, found.joints[rows], self.skeleton, self.name)
+        self._check_people(found.clip, joints)
+        if frame_rule(self.rules[0])[1] == FIX_SHIFT and found.clip[:3] in S9_SHIFTED:
+            joints = joints - _turn_of(found, self.name) @ np.array(S9_SHIFT_WORLD)
+        keypoints = None if found.keypoints is None else _in_skeleton(found, found.keypoints[rows], self.skeleton, self.name)
+        joints2d = found.camera.project(joints)
+        frames = found.frames[rows]
+        source = pictures.find(found.clip, int(frames[0]))
+        betas = None if found.betas is None else found.betas[rows]
+        return _Kept(
+            clip=found.clip,
+            camera=found.camera,
+            pictures=source,
+            frames=frames,
+            joints=joints,
+            joints2d=joints2d,
+            boxes=self._boxes(found, rows, joints2d, keypoints, source.size),
+            keypoints=keypoints,
+            rotvecs=None if found.rotvecs is None else found.rotvecs[rows],
+            betas=betas,
+            trans=None if betas is None or bodies is None else found.roots[rows] - _rest_pelvis(bodies, betas),
+        )
+
+    def _boxes(
+        self, found: Annotated, rows: np.ndarray, joints2d: np.ndarray, keypoints: np.ndarray | None, size: tuple[int, int]
+    ) -> np.ndarray:
+        _, bbox, scale = self.rules
+        if bbox == "joints-in-image":
+            return boxes_of(joints2d, inside(joints2d, size), scale)
+        if bbox == "keypoints":
+            return boxes_of(keypoints, np.isfinite(keypoints).all(-1), scale)
+        corners = found.boxes(rows).reshape(-1, 2, 2)
+        return boxes_of(corners, np.isfinite(corners).all(-1), scale)
+
+    def _check_people(self, clip: Clip, joints: np.ndarray) -> None:
+        """Raises DataError where a person is no person: NaN, another unit or another order of joints."""
+        hip, knee = (joint_index(self.skeleton, name) for name in ("right_hip", "right_knee"))
+        thigh, depth = float(np.median(np.linalg.norm(joints[:, hip] - joints[:, knee], axis=-1))), float(np.median(joints[:, 0, 2]))
+        if not np.isfinite(joints).all():
+            raise DataError(f"{self.name}: the joints of {clip.name} hold NaN or infinity, expected finite numbers. Unpack its file again.")
+        if not 0.25 < thigh < 0.7:
+            raise DataError(
+                f"{self.name}: the right thigh of {clip.name} is {thigh:.4g} m long, expected 0.25 to 0.7 m. The file is in another unit "
+                "or another order of joints than its form has; get it again from where the card says."
+            )
+        if not 1 < depth < 15:
+            raise DataError(
+                f"{self.name}: the people of {clip.name} are {depth:.2f} m in front of the camera, expected 1 to 15 m. The joints are not in "
+                "the camera's frame, or its metadata is another's; get both again from where the card says."
+            )
+
+    def _entry(self, c: int, row: int) -> Entry:
+        clip = self._clips[c]
+        stem, frame = f"{self.name}/{clip.clip.split}/{clip.clip.name}", int(clip.frames[row])
+        return Entry(f"{stem}/{frame:05d}/0", f"{stem}/{frame:05d}", f"{stem}/0", frame)
+
+    def sample_at(self, i: int) -> Sample:
+        """The ``i``-th sample: a few slices, the picture unread."""
+        entry, (c, row) = self._entries[i], self._places[i]
+        clip = self._clips[c]
+        keypoints = None
+        if clip.keypoints is not None:
+            known = np.isfinite(clip.keypoints[row]).all(-1, keepdims=True)
+            keypoints = np.concatenate([clip.keypoints[row], known], axis=-1)
+        truth = Truth(
+            joints=clip.joints[row],
+            skeleton=self.skeleton,
+            joints2d=clip.joints2d[row],
+            valid=np.ones(len(clip.joints[row]), dtype=bool),
+            rotvecs=None if clip.rotvecs is None else clip.rotvecs[row],
+            betas=None if clip.betas is None else clip.betas[row],
+            trans=None if clip.trans is None else clip.trans[row],
+            keypoints2d=keypoints,
+            keypoints_skeleton=None if keypoints is None else self.skeleton,
+        )
+        view = View(clip.pictures.reader(entry.frame), entry.image_key, clip.boxes[row], clip.camera.intrinsics)
+        return Sample(entry.id, view, truth, clip.clip.name, entry.track, entry.frame, clip.pictures.size)
+
+    def camera_of(self, i: int) -> Camera:
+        """The camera of the ``i``-th sample with its lens distortion, which a View does not hold."""
+        return self._clips[self._places[i][0]].camera
+
+    @property
+    def actions(self) -> list[str]:
+        """The action of each sample, in order, by one of 15 names: what a mean over actions is grouped by."""
+        return [self._clips[c].clip.action_name for c, _ in self._places]
+
+    @classmethod
+    def _clips_in(cls, root: Path) -> set[Clip]:
+        """The clips whose annotations lie below ``root``, by the names of its files. Raises DataError."""
+        raise NotImplementedError
+
+    @classmethod
+    def splits_in(cls, root: Path) -> tuple[str, ...]:
+        """The subsets of which every subject has a clip below ``root``. Raises DataError where it is no such dataset."""
+        subjects = {clip.subject for clip in cls._clips_in(Path(root))}
+        return tuple(split for split in cls.splits if subjects >= set(SUBSETS[split].subjects))
+
+    @classmethod
+    def inspect(cls, root: Path) -> list[tuple[str, str]]:
+        """(level, message) for each subject: how many of its 120 clips are annotated, and which are missing."""
+        found, lines = cls._clips_in(Path(root)), []
+        for subject in SUBSETS["all"].subjects:
+            every = [clip for clip in clips_of("all") if clip.subject == subject]
+            missing = [clip.name for clip in every if clip not in found]
+            text = f"S{subject}: {len(every) - len(missing)} of {len(every)} clips annotated"
+            text += f"; missing: {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}" if missing else ""
+            level = "ok" if not missing else "warning" if len(missing) == len(every) else "error"
+            lines.append((level, text))
+        return lines
+
+    def against_known(self) -> list[tuple[str, str]]:
+        """(level, message): the person-frames kept against the number that others have published for this subset and rule."""
+        key = (self.split, self.rules[0])
+        return [number_against(f"{self.split}, {key[1]}: person-frames", len(self), self.known[key])] if key in self.known else []
+
+
+def action_of(sample_id: str) -> str:
+    """The action that a sample id of any form names, such as "Photo". Raises UnknownNameError."""
+    clip = parse_clip(sample_id)
+    if clip is None:
+        raise UnknownNameError(sample_id, "sample of Human3.6M", ["DATASET/SPLIT/s_09_act_02_subact_01_ca_04/00005/0"])
+    return clip.action_name
+
+
+def _in_skeleton(found: Annotated, points: np.ndarray, skeleton: str, name: str) -> np.ndarray:
+    """``points`` (N, J, D) of the clip's skeleton, by name, in that asked for. Raises DataError where it lacks joints."""
+    if found.skeleton != "h36m32" and skeleton == "h36m32":
+        raise DataError(
+            f"'{name}' holds {points.shape[1]} joints, expected 32 for the skeleton 'h36m32'. Use 'h36m17', or the raw release."
+        )
+    return points[:, list(subset(found.skeleton, skeleton))].astype(np.float64)
+
+
+def _turn_of(found: Annotated, name: str) -> np.ndarray:
+    if found.camera.rotation is None:
+        raise DataError(f"'{name}' does not say how its cameras stand, which '{FIX_SHIFT}' needs. Use 'drop-s9-shifted', or another form.")
+    return found.camera.rotation
+
+
+def _usable(clip: _Kept, last: int, dropped: dict[str, int], no_box: str) -> np.ndarray:
+    """The mask (N,) of rows with a picture and a box; counts the rest. Raises DataError where more than a tail has no picture."""
+    has = clip.pictures.has(clip.frames)
+    gaps = clip.frames[~has]
+    if len(gaps) and gaps[0] <= last - TAIL:
+        raise DataError(
+            f"{len(gaps):,} of {len(clip.frames):,} pictures of {clip.clip.name} are missing, the first is {clip.pictures.path(int(gaps[0]))}. "
+            "Extract all frames, choose the frame rule that they were extracted by, or leave a damaged clip out by a 'drop' rule."
+        )
+    width, height = (clip.boxes[:, 2:] - clip.boxes[:, :2]).T
+    usable = np.ones(len(has), dtype=bool)
+    for reason, bad in ((NO_PICTURE, ~has), (no_box, np.isnan(width)), (TOO_SMALL, np.maximum(width, height) < 1)):
+        dropped[reason] += int((usable & bad).sum())
+        usable &= ~bad
+    return usable
+
+
+def _rest_pelvis(bodies: "Bodies", betas: np.ndarray) -> np.ndarray:
+    """The neutral body's pelvis at rest (N, 3) m, which its ``trans`` is counted from."""
+    return bodies.neutral.rest_joints(torch.from_numpy(betas))[:, 0].double().cpu().numpy()
