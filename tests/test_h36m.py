@@ -596,7 +596,22 @@ class TestBadInput:
         lines = H36M.inspect(raw)
         assert ("error", "S9: 8 of 120 clips annotated; missing: " + ", ".join(c.name for c in clips_of("test")[4:8]) + " ...") in lines
         assert [level for level, text in lines if text.startswith("S5")] == ["warning"]
+        assert ("warning", "S11: 8 of 120 videos") in lines
+        assert not any("no known sequence" in text or "metadata" in text for _, text in lines)
         assert H36M.splits_in(raw) == ("test", "hmr-p1", "hmr-p2", "spin-p2", "rootnet-p1-test", "rootnet-p2-test")
+
+    def test_inspect_names_what_is_unexpected(self, copy):
+        (copy / "S9/MyPoseFeatures/D3_Positions/Dancing 1.cdf").touch()
+        shutil.rmtree(copy / "Release-v1.2")
+        lines = H36M.inspect(copy)
+        assert ("warning", "S9: 1 pose files of no known sequence, the first is 'Dancing 1.cdf'") in lines
+        assert [text for level, text in lines if level == "error"][-1].startswith("No metadata.xml")
+
+    @pytest.mark.parametrize("kind", FORMS[1:])
+    def test_inspect_of_derived_forms(self, derived, kind):
+        lines = dict(text.split(":", 1) for _, text in kind.inspect(derived[kind]))
+        assert " of 120 clips annotated" in lines["S9"]
+        assert "test" in kind.splits_in(derived[kind])
 
     def test_against_known(self, raw):
         assert opened(raw, split="spin-p2", frames="every-5th").against_known() == [

@@ -1,24 +1,19 @@
 """What every form of Human3.6M shares: clips cut to a frame rule, projected through the lens, and given out as samples."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
-from hpsbench.datasets.base_3dpw import boxes_of, inside
 from hpsbench.datasets.base_3dpw_files import fingerprint_of, number_against
 from hpsbench.datasets.base_h36m_camera import Camera
-from hpsbench.datasets.base_h36m_frames import TAIL, Images, Pictures, Video
+from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, usable_rows
+from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_h36m_names import (
     BAD_RULES,
-    FIX_SHIFT,
     FRAME_RULES,
-    S9_SHIFT_WORLD,
-    S9_SHIFTED,
     SUBSETS,
     Clip,
     clips_of,
@@ -26,19 +21,11 @@ from hpsbench.datasets.base_h36m_names import (
     parse_clip,
 )
 from hpsbench.errors import DataError, UnknownNameError
-from hpsbench.skeleton import joint_index, subset
 from hpsbench.types import Card, Sample, Truth, View
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
 
-BOX_REASONS = {
-    "joints-in-image": "no joint inside the image",
-    "keypoints": "no 2D joint of the annotation",
-    "masks": "empty mask",
-    "annotation": "no annotated box",
-}
-TOO_SMALL, NO_PICTURE = "box under one pixel", "no picture of the last poses"
 _LICENCE = "academic use only, no redistribution; account and approval at vision.imar.ro/human3.6m"
 _PAPER = "Ionescu et al., Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in Natural Environments, TPAMI 2014"
 
@@ -49,44 +36,6 @@ def card_of(name: str, what: str, source: str = "http://vision.imar.ro/human3.6m
     return Card(name, f"Human3.6M, {what}; {counts}", source, _LICENCE, _PAPER)
 
 
-@dataclass(frozen=True)
-class Annotated:
-    """What the files say of a clip, F frames in the camera frame.
-
-    ``frames`` (F,) numbers from 0 in the video; ``joints`` (F, J, 3) m of ``skeleton``; ``keypoints`` (F, J, 2) px: its own 2D, if
-    any; ``boxes`` gives (n, 4) xyxy px of some rows of it, if the form has boxes; ``rotvecs`` (F, 24, 3), ``betas`` (F, 10) and ``roots``
-    (F, 3) m: SMPL fits and where their pelvis is.
-    """
-
-    clip: Clip
-    camera: Camera
-    frames: np.ndarray
-    joints: np.ndarray
-    skeleton: str
-    keypoints: np.ndarray | None = None
-    boxes: Callable[[np.ndarray], np.ndarray] | None = None
-    rotvecs: np.ndarray | None = None
-    betas: np.ndarray | None = None
-    roots: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """The rows of a clip that the step of the frame rule keeps; ``joints2d`` (N, J, 2) px, ``boxes`` (N, 4) or NaN."""
-
-    clip: Clip
-    camera: Camera
-    pictures: Images | Video
-    frames: np.ndarray
-    joints: np.ndarray
-    joints2d: np.ndarray
-    boxes: np.ndarray
-    keypoints: np.ndarray | None
-    rotvecs: np.ndarray | None
-    betas: np.ndarray | None
-    trans: np.ndarray | None
-
-
 class H36MLayout(Dataset):
     """Human3.6M in one of its forms. A subclass gives ``name``, ``card``, ``box_rules`` and ``_annotated``.
 
@@ -94,8 +43,8 @@ class H36MLayout(Dataset):
     in every subset and, but for the dataset's name, in every form: "h36m/test/s_09_act_02_subact_01_ca_04/00005/0".
     ``frames``: "all", "every-5th", "every-20th" or "every-64th" of the video from its first on, with "+" and a rule on bad
     sequences: "drop-s11-damaged" (HMR), "drop-s11-directions" (VideoPose3D), "drop-s9-shifted" (HybrIK), "drop-bad" (the first
-    and the third), "fix-s9-shift" (posepile). ``bbox``: "joints-in-image", the tight box of the projected
-    joints of ``skeleton`` inside the image; "keypoints" the dataset's own 2D joints; "masks" its rectangles; "annotation" a derived file's box.
+    and the third), "fix-s9-shift" (posepile). ``bbox``: "joints-in-image", the tight box of the projected joints of
+    ``skeleton`` inside the image; "keypoints" the dataset's own 2D joints; "masks" its rectangles; "annotation" a derived file's.
     ``skeleton``: "h36m17" (left leg first), or "h36m32" where the form has all.
 
     Joints are mocap in the camera frame; ``joints2d`` is through the lens, and ``camera_of`` tells its distortion. What lies
@@ -140,7 +89,7 @@ class H36MLayout(Dataset):
         if not self.root.is_dir():
             raise DataError(f"No folder {self.root}. {self.where()}")
         self._files: list[Path] = []
-        self._clips: list[_Kept] = []
+        self._clips: list[KeptClip] = []
         self._places: list[tuple[int, int]] = []
         counts = self._read(clips_of(split), bodies)
         super().__init__(
@@ -152,12 +101,14 @@ class H36MLayout(Dataset):
         raise NotImplementedError
 
     def _read(self, wanted: Sequence[Clip], bodies: "Bodies | None") -> FrameCounts:
-        frames, bbox, _ = self.rules
+        frames, bbox, scale = self.rules
         step, bad = frame_rule(frames)
+        rule = Rule(self.name, self.skeleton, bbox, scale, bad)
         too_often, left_out = f"not {frames.partition('+')[0]}", f"bad sequence ({bad})"
-        dropped = dict.fromkeys((too_often, left_out, NO_PICTURE, BOX_REASONS[bbox], TOO_SMALL), 0)
+        some = [too_often] * (step > 1) + [left_out] * bad.startswith("drop")
+        dropped = dict.fromkeys((*some, NO_PICTURE, BOX_REASONS[bbox], TOO_SMALL), 0)
         total, pictures = 0, Pictures(self.root)
-        kept: list[tuple[_Kept, np.ndarray]] = []
+        kept: list[tuple[KeptClip, np.ndarray]] = []
         absent = {clip.subject for clip in wanted}
         for found in self._annotated(wanted):
             total += len(found.frames)
@@ -166,76 +117,22 @@ class H36MLayout(Dataset):
                 dropped[left_out] += len(found.frames)
                 continue
             rows = np.flatnonzero(found.frames % step == 0)
-            dropped[too_often] += len(found.frames) - len(rows)
+            if step > 1:
+                dropped[too_often] += len(found.frames) - len(rows)
             if len(rows):
-                clip = self._cut(found, rows, pictures, bodies)
-                kept.append((clip, _usable(clip, found.frames.max(), dropped, BOX_REASONS[bbox])))
+                clip = cut(found, rows, rule, pictures, bodies)
+                kept.append((clip, usable_rows(clip, found.frames.max(), dropped, BOX_REASONS[bbox])))
         if absent:
             missing = ", ".join(f"S{subject}" for subject in sorted(absent))
             raise DataError(f"No sequence of {missing} in {self.root}. Expected {self._expected()}. {self.where()}")
         kept.sort(key=lambda pair: pair[0].clip)
         self._clips = [clip for clip, _ in kept]
         self._places = [(c, int(row)) for c, (_, usable) in enumerate(kept) for row in np.flatnonzero(usable)]
-        return FrameCounts(
-            total, len(self._places), {reason: n for reason, n in dropped.items() if n or reason not in (too_often, left_out)}
-        )
+        return FrameCounts(total, len(self._places), dropped)
 
     def _expected(self) -> str:
         """Where the annotations were looked for, in words."""
         raise NotImplementedError
-
-    def _cut(self, found: Annotated, rows: np.ndarray, pictures: Pictures, bodies: "Bodies | None") -> _Kept:
-        """The rows of a clip in the skeleton asked for, projected and boxed."""
-        joints = _in_skeleton(found, found.joints[rows], self.skeleton, self.name)
-        self._check_people(found.clip, joints)
-        if frame_rule(self.rules[0])[1] == FIX_SHIFT and found.clip[:3] in S9_SHIFTED:
-            joints = joints - _turn_of(found, self.name) @ np.array(S9_SHIFT_WORLD)
-        keypoints = None if found.keypoints is None else _in_skeleton(found, found.keypoints[rows], self.skeleton, self.name)
-        joints2d = found.camera.project(joints)
-        frames = found.frames[rows]
-        source = pictures.find(found.clip, int(frames[0]))
-        betas = None if found.betas is None else found.betas[rows]
-        return _Kept(
-            clip=found.clip,
-            camera=found.camera,
-            pictures=source,
-            frames=frames,
-            joints=joints,
-            joints2d=joints2d,
-            boxes=self._boxes(found, rows, joints2d, keypoints, source.size),
-            keypoints=keypoints,
-            rotvecs=None if found.rotvecs is None else found.rotvecs[rows],
-            betas=betas,
-            trans=None if betas is None or bodies is None else found.roots[rows] - _rest_pelvis(bodies, betas),
-        )
-
-    def _boxes(
-        self, found: Annotated, rows: np.ndarray, joints2d: np.ndarray, keypoints: np.ndarray | None, size: tuple[int, int]
-    ) -> np.ndarray:
-        _, bbox, scale = self.rules
-        if bbox == "joints-in-image":
-            return boxes_of(joints2d, inside(joints2d, size), scale)
-        if bbox == "keypoints":
-            return boxes_of(keypoints, np.isfinite(keypoints).all(-1), scale)
-        corners = found.boxes(rows).reshape(-1, 2, 2)
-        return boxes_of(corners, np.isfinite(corners).all(-1), scale)
-
-    def _check_people(self, clip: Clip, joints: np.ndarray) -> None:
-        """Raises DataError where a person is no person: NaN, another unit or another order of joints."""
-        hip, knee = (joint_index(self.skeleton, name) for name in ("right_hip", "right_knee"))
-        thigh, depth = float(np.median(np.linalg.norm(joints[:, hip] - joints[:, knee], axis=-1))), float(np.median(joints[:, 0, 2]))
-        if not np.isfinite(joints).all():
-            raise DataError(f"{self.name}: the joints of {clip.name} hold NaN or infinity, expected finite numbers. Unpack its file again.")
-        if not 0.25 < thigh < 0.7:
-            raise DataError(
-                f"{self.name}: the right thigh of {clip.name} is {thigh:.4g} m long, expected 0.25 to 0.7 m. The file is in another unit "
-                "or another order of joints than its form has; get it again from where the card says."
-            )
-        if not 1 < depth < 15:
-            raise DataError(
-                f"{self.name}: the people of {clip.name} are {depth:.2f} m in front of the camera, expected 1 to 15 m. The joints are not in "
-                "the camera's frame, or its metadata is another's; get both again from where the card says."
-            )
 
     def _entry(self, c: int, row: int) -> Entry:
         clip = self._clips[c]
@@ -309,40 +206,3 @@ def action_of(sample_id: str) -> str:
     if clip is None:
         raise UnknownNameError(sample_id, "sample of Human3.6M", ["DATASET/SPLIT/s_09_act_02_subact_01_ca_04/00005/0"])
     return clip.action_name
-
-
-def _in_skeleton(found: Annotated, points: np.ndarray, skeleton: str, name: str) -> np.ndarray:
-    """``points`` (N, J, D) of the clip's skeleton, by name, in that asked for. Raises DataError where it lacks joints."""
-    if found.skeleton != "h36m32" and skeleton == "h36m32":
-        raise DataError(
-            f"'{name}' holds {points.shape[1]} joints, expected 32 for the skeleton 'h36m32'. Use 'h36m17', or the raw release."
-        )
-    return points[:, list(subset(found.skeleton, skeleton))].astype(np.float64)
-
-
-def _turn_of(found: Annotated, name: str) -> np.ndarray:
-    if found.camera.rotation is None:
-        raise DataError(f"'{name}' does not say how its cameras stand, which '{FIX_SHIFT}' needs. Use 'drop-s9-shifted', or another form.")
-    return found.camera.rotation
-
-
-def _usable(clip: _Kept, last: int, dropped: dict[str, int], no_box: str) -> np.ndarray:
-    """The mask (N,) of rows with a picture and a box; counts the rest. Raises DataError where more than a tail has no picture."""
-    has = clip.pictures.has(clip.frames)
-    gaps = clip.frames[~has]
-    if len(gaps) and gaps[0] <= last - TAIL:
-        raise DataError(
-            f"{len(gaps):,} of {len(clip.frames):,} pictures of {clip.clip.name} are missing, the first is {clip.pictures.path(int(gaps[0]))}. "
-            "Extract all frames, choose the frame rule that they were extracted by, or leave a damaged clip out by a 'drop' rule."
-        )
-    width, height = (clip.boxes[:, 2:] - clip.boxes[:, :2]).T
-    usable = np.ones(len(has), dtype=bool)
-    for reason, bad in ((NO_PICTURE, ~has), (no_box, np.isnan(width)), (TOO_SMALL, np.maximum(width, height) < 1)):
-        dropped[reason] += int((usable & bad).sum())
-        usable &= ~bad
-    return usable
-
-
-def _rest_pelvis(bodies: "Bodies", betas: np.ndarray) -> np.ndarray:
-    """The neutral body's pelvis at rest (N, 3) m, which its ``trans`` is counted from."""
-    return bodies.neutral.rest_joints(torch.from_numpy(betas))[:, 0].double().cpu().numpy()

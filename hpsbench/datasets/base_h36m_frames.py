@@ -18,7 +18,6 @@ from hpsbench.image import image_size, read_image
 # Videos and poses differ in length by a frame or two; a picture that is missing before that is an error.
 TAIL = 5
 _OPEN_VIDEOS = 4
-_READ_THROUGH = 100
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,11 @@ def _opened_video(path: Path) -> Video:
 
 
 class _OpenVideos:
-    """The videos that were last read from in this process, each where it stands: opened anew in a forked one."""
+    """The videos that were last read from in this process, each where it stands: opened anew in a forked one.
+
+    A frame is found by counting from the start, never by seeking, which can be some frames off in a compressed video: going
+    forward costs the frames between, going back all before.
+    """
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -137,22 +140,15 @@ class _OpenVideos:
             if self.process != os.getpid():
                 self.process, self.captures = os.getpid(), OrderedDict()
             capture, at = self.captures.pop(path, (None, 0))
-            if capture is None:
-                capture = cv2.VideoCapture(path)
-            found = _advance(capture, at, frame) and capture.grab()
+            if capture is None or at > frame:
+                capture, at = cv2.VideoCapture(path), 0
+            found = all(capture.grab() for _ in range(frame + 1 - at))
             image = capture.retrieve()[1] if found else None
             if found:
                 self.captures[path] = (capture, frame + 1)
             while len(self.captures) > _OPEN_VIDEOS:
                 self.captures.popitem(last=False)[1][0].release()
             return image
-
-
-def _advance(capture: cv2.VideoCapture, at: int, frame: int) -> bool:
-    """Puts a video that stands at frame ``at`` before ``frame``, which its index of key frames does exactly; False past its end."""
-    if 0 <= frame - at <= _READ_THROUGH:
-        return all(capture.grab() for _ in range(frame - at))
-    return capture.set(cv2.CAP_PROP_POS_FRAMES, frame) and round(capture.get(cv2.CAP_PROP_POS_FRAMES)) == frame
 
 
 _VIDEOS = _OpenVideos()

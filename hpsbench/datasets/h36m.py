@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsbench.datasets.base_h36m import Annotated, H36MLayout, card_of
+from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_camera import Camera, find_metadata, load_metadata
 from hpsbench.datasets.base_h36m_cdf import load_boxes, load_pose
+from hpsbench.datasets.base_h36m_clips import Annotated
 from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
 from hpsbench.errors import DataError
 
@@ -69,6 +70,25 @@ class H36M(H36MLayout):
         folder = self.root / f"S{clip.subject}" / "MySegmentsMat"
         paths = [folder / name / f"{clip.file_stem}.mat" for name in _MASKS]
         return next((path for path in paths if path.is_file()), paths[0])
+
+    @classmethod
+    def inspect(cls, root: Path) -> list[tuple[str, str]]:
+        """As for every form, and: files of unknown names, the metadata, and the number of videos."""
+        root, lines = Path(root), super().inspect(root)
+        for subject in SUBSETS["all"].subjects:
+            folder = root / f"S{subject}"
+            poses = (path.name for kind in (_MONO, _WORLD, _FLAT) for path in (folder / "MyPoseFeatures" / kind).glob("*.cdf"))
+            odd = sorted({name for name in poses if not name.startswith("_ALL") and not sequence_of(subject, name.split(".")[0])})
+            if odd:
+                lines.append(("warning", f"S{subject}: {len(odd)} pose files of no known sequence, the first is '{odd[0]}'"))
+            videos = sum(not path.name.startswith("_ALL") for path in folder.glob("Videos/*.mp4"))
+            if videos:
+                lines.append(("ok" if videos == 120 else "warning", f"S{subject}: {videos} of 120 videos"))
+        try:
+            load_metadata(find_metadata(root, cls.where()))
+        except DataError as error:
+            lines.append(("error", str(error)))
+        return lines
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:

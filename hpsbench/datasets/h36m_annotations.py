@@ -10,8 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpsbench.datasets.base_h36m import Annotated, H36MLayout, card_of
+from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_camera import Camera, lens_of
+from hpsbench.datasets.base_h36m_clips import Annotated
 from hpsbench.datasets.base_h36m_names import ACTIONS, CAMERAS, RENAMED, SUBSETS, TEST, TRAIN, Clip, parse_clip
 from hpsbench.errors import DataError
 

@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpsbench.datasets.base_h36m import Annotated, H36MLayout, card_of
+from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_camera import find_metadata, load_metadata
+from hpsbench.datasets.base_h36m_clips import Annotated
 from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
 from hpsbench.errors import DataError
 from hpsbench.safeload import load_pickle
