@@ -410,3 +410,8 @@ def test_inspect(written):
 def test_card(kind):
     assert kind.card.paper
     assert "non-commercial" in kind.card.licence
+
+
+def test_goes_to_worker_processes(written):
+    dataset = opened(written)
+    assert pickle.loads(pickle.dumps(dataset)).ids == dataset.ids

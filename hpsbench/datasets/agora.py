@@ -1,7 +1,6 @@
 """AGORA: rendered crowds of clothed scans, with SMPL or SMPL-X fits, at either of its two resolutions."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,50 +14,30 @@ from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
 from hpsbench.datasets.base_3dpw_files import fingerprint_of
 from hpsbench.datasets.base_agora import (
+    DETECTIONS,
     FULL_SIZE,
     SPLITS,
     AgoraFit,
     image_paths,
     intrinsics_of,
+    load_detections,
     load_fit,
+    read_sized,
     split_name,
     table_files,
 )
-from hpsbench.datasets.base_agora_tables import AgoraPeople, load_people
+from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people
 from hpsbench.errors import DataError, UnknownNameError
 from hpsbench.geometry import project, rotmat_to_rotvec
-from hpsbench.image import read_image
 from hpsbench.skeleton import joint_names
 from hpsbench.types import Card, Sample, Truth, View
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
 
-DETECTIONS = "AGORA_test_bbox.json"
 _NO_IMAGE = "image missing"
 _NO_BOX = "nothing of them inside the image"
 _TRAIN_JOINTS = 25
-_HIGHEST_OCCLUSION = 90.0
-
-
-def _bin(low: int) -> Callable[["AgoraPeople"], np.ndarray]:
-    """Whom the rule of one occlusion bin drops: [low, low + 10) percent, the last one up to 90 itself."""
-    high = low + 10 if low < 80 else np.nextafter(_HIGHEST_OCCLUSION, 100)
-    return lambda people: ~((people.occlusion >= low) & (people.occlusion < high))
-
-
-# A frame rule: the reasons for dropping a person, each with the mask (P,) of whom it drops.
-FRAME_RULES: dict[str, dict[str, Callable[["AgoraPeople"], np.ndarray]]] = {
-    "all": {},
-    **{
-        f"occlusion-{low}-{low + 10}": {
-            "not valid": lambda people: ~people.evaluated,
-            f"occlusion not in {low} to {low + 10} %": _bin(low),
-        }
-        for low in range(0, 90, 10)
-    },
-    "valid": {"not valid": lambda people: ~people.evaluated},
-}
 # A box rule: what the tight box is drawn around, of what lies inside the image. "detections": a file of boxes, for the test split.
 BOX_RULES = ("joints-in-image", "joints25-in-image", "vertices-in-image", "detections")
 
@@ -159,7 +138,7 @@ class Agora(Dataset):
 
     def _test_scenes(self) -> tuple[list[_Scene], list[Path]]:
         file = self.root / DETECTIONS
-        boxes, images = _detections(file, self.where()), image_paths(self.root, "test", self.size)
+        boxes, images = load_detections(file, self.where()), image_paths(self.root, "test", self.size)
         scenes = []
         for name, xywh in boxes.items():
             corners = np.stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) * (self.size[0] / FULL_SIZE[0])
@@ -247,7 +226,7 @@ class Agora(Dataset):
         entry, (s, person) = self._entries[i], self._places[i]
         scene = self._scenes_of[s]
         truth = self._no_truth() if scene.people is None else self._truth(i, scene, person)
-        view = View(partial(_read_sized, scene.path, self.size), entry.image_key, scene.boxes_xyxy[person], scene.intrinsics)
+        view = View(partial(read_sized, scene.path, self.size), entry.image_key, scene.boxes_xyxy[person], scene.intrinsics)
         return Sample(entry.id, view, truth, split_name(scene.name)[0], entry.track, entry.frame, self.size)
 
     def _no_truth(self) -> Truth:
@@ -327,38 +306,3 @@ class AgoraX4K(AgoraX):
 
     name = "agora-smplx-4k"
     size = FULL_SIZE
-
-
-def _detections(file: Path, where: str) -> dict[str, np.ndarray]:
-    """{image name without .png: boxes (N, 4) xywh px of the 4K image}. Raises DataError."""
-    try:
-        content = json.loads(file.read_text())
-        boxes = {name: [row["bbox"] for row in rows] for name, rows in content.items()}
-        arrays = {_base(name): np.array(rows, dtype=np.float64).reshape(-1, 4) for name, rows in boxes.items()}
-    except OSError as error:
-        raise DataError(
-            f"Could not read {file}: {error.strerror}. AGORA's test split has no boxes of its own: put a file there that maps each image "
-            f"to [{{'bbox': [x, y, w, h]}}, ...] in pixels of 3840 x 2160. {where}"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{file} is no list of boxes by image ({type(error).__name__}: {error}). Expected {{image: [{{'bbox': [x, y, w, h]}}, ...]}}. "
-            "Download it again."
-        ) from error
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise DataError(f"{file} holds boxes that are not finite numbers. Download it again.")
-    return arrays
-
-
-def _base(name: str) -> str:
-    stem = name.rpartition("/")[2].removesuffix(".png")
-    return stem.removesuffix("_1280x720").removesuffix("_3840x2160")
-
-
-def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3). Raises DataError where it is broken or not of ``size``."""
-    image = read_image(path)
-    height, width = image.shape[:2]
-    if (width, height) != size:
-        raise DataError(f"{path} is {width} x {height} px, expected {size[0]} x {size[1]}. Unpack the images of that size again.")
-    return image

@@ -1,5 +1,6 @@
 """AGORA's cameras and files: no camera is published, so it is told from an image's name; people lie in pickled pandas tables."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ import torch
 
 from hpsbench.errors import DataError
 from hpsbench.geometry import rotvec_to_rotmat
+from hpsbench.image import read_image
 from hpsbench.safeload import load_pickle
 
 FULL_SIZE = (3840, 2160)
+DETECTIONS = "AGORA_test_bbox.json"
 SENSOR_WIDTH_MM = 36.0
 SPLITS = ("train", "validation", "test")
 _FLIP = np.diag([1.0, -1.0, -1.0])
@@ -180,3 +183,38 @@ def split_name(name: str) -> tuple[str, int]:
     if not (scene and frame.isdigit()):
         raise DataError(f"Image name '{name}', expected one as AGORA's, ag_<split>set_..._<frame number>. {_AGAIN}")
     return scene, int(frame)
+
+
+def load_detections(file: Path, where: str) -> dict[str, np.ndarray]:
+    """{image name without .png: boxes (N, 4) xywh px of the 4K image}. Raises DataError."""
+    try:
+        content = json.loads(file.read_text())
+        boxes = {name: [row["bbox"] for row in rows] for name, rows in content.items()}
+        arrays = {_base(name): np.array(rows, dtype=np.float64).reshape(-1, 4) for name, rows in boxes.items()}
+    except OSError as error:
+        raise DataError(
+            f"Could not read {file}: {error.strerror}. AGORA's test split has no boxes of its own: put a file there that maps each image "
+            f"to [{{'bbox': [x, y, w, h]}}, ...] in pixels of 3840 x 2160. {where}"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{file} is no list of boxes by image ({type(error).__name__}: {error}). Expected {{image: [{{'bbox': [x, y, w, h]}}, ...]}}. "
+            "Download it again."
+        ) from error
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise DataError(f"{file} holds boxes that are not finite numbers. Download it again.")
+    return arrays
+
+
+def _base(name: str) -> str:
+    stem = name.rpartition("/")[2].removesuffix(".png")
+    return stem.removesuffix("_1280x720").removesuffix("_3840x2160")
+
+
+def read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The image (H, W, 3). Raises DataError where it is broken or not of ``size``."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if (width, height) != size:
+        raise DataError(f"{path} is {width} x {height} px, expected {size[0]} x {size[1]}. Unpack the images of that size again.")
+    return image

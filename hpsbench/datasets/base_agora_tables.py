@@ -1,6 +1,6 @@
 """One of AGORA's tables as checked people, image by image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ _LISTS = ("X", "Y", "Z", "Yaw", "gender", "kid", "occlusion", "isValid", "gt_joi
 _SCALARS = ("imgPath", "camX", "camY", "camZ", "camYaw")
 _GENDERS = ("male", "female", "neutral")
 _AGAIN = "Unpack the tables again."
+_HIGHEST_OCCLUSION = 90.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,26 @@ class AgoraPeople:
     def slim(self, split: str, joints: int) -> "AgoraPeople":
         """Without vertices, with the first ``joints`` joints, in a named split: what stays in memory."""
         return replace(self, joints=self.joints[:, :joints].copy(), joints2d=self.joints2d[:, :joints].copy(), vertices=None, split=split)
+
+
+def _bin(low: int) -> Callable[[AgoraPeople], np.ndarray]:
+    """Whom the rule of one occlusion bin drops: [low, low + 10) percent, the last one up to 90 itself."""
+    high = low + 10 if low < 80 else np.nextafter(_HIGHEST_OCCLUSION, 100)
+    return lambda people: ~((people.occlusion >= low) & (people.occlusion < high))
+
+
+# A frame rule: the reasons for dropping a person, each with the mask (P,) of whom it drops.
+FRAME_RULES: dict[str, dict[str, Callable[[AgoraPeople], np.ndarray]]] = {
+    "all": {},
+    **{
+        f"occlusion-{low}-{low + 10}": {
+            "not valid": lambda people: ~people.evaluated,
+            f"occlusion not in {low} to {low + 10} %": _bin(low),
+        }
+        for low in range(0, 90, 10)
+    },
+    "valid": {"not valid": lambda people: ~people.evaluated},
+}
 
 
 def load_people(path: Path, model: str, size: tuple[int, int]) -> Iterator[AgoraPeople]:
@@ -83,7 +104,7 @@ def _people(path: Path, row: Mapping[str, Any], model: str, size: tuple[int, int
         joints2d=array("gt_joints_2d", n, 2) * (size[0] / FULL_SIZE[0]),
         vertices=array("gt_verts", _VERTICES[model], 3).astype(np.float32),
         occlusion=occlusion,
-        evaluated=(array("isValid") != 0) & (occlusion >= 0) & (occlusion <= 90),
+        evaluated=(array("isValid") != 0) & (occlusion >= 0) & (occlusion <= _HIGHEST_OCCLUSION),
         kid=array("kid") != 0,
         genders=_genders(path, image, row["gender"]),
         fits=tuple(str(fit).removesuffix(".obj").removesuffix(".pkl") + ".pkl" for fit in row[f"gt_path_{model}"]),
