@@ -9,7 +9,7 @@ import numpy as np
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw_files import fingerprint_of, number_against
 from hpsbench.datasets.base_h36m_camera import Camera
-from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, usable_rows
+from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, rightly_sided, usable_rows
 from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_h36m_names import (
     BAD_RULES,
@@ -195,9 +195,14 @@ class H36MLayout(Dataset):
         return lines
 
     def against_known(self) -> list[tuple[str, str]]:
-        """(level, message): the person-frames kept against the number that others have published for this subset and rule."""
+        """(level, message): the person-frames kept against the published number, if any; clips whose left is their right."""
         key = (self.split, self.rules[0])
-        return [number_against(f"{self.split}, {key[1]}: person-frames", len(self), self.known[key])] if key in self.known else []
+        lines = [number_against(f"{self.split}, {key[1]}: person-frames", len(self), self.known[key])] if key in self.known else []
+        for part in ("hip", "shoulder"):
+            wrong = [clip.clip.name for clip in self._clips if rightly_sided(clip.joints, self.skeleton)[part] < 0.5]
+            text = f"{self.split}: {part}s left and right as the head faces in {len(self._clips) - len(wrong)} of {len(self._clips)} clips"
+            lines.append(("error" if wrong else "ok", text + (f"; not in {', '.join(wrong[:4])}" if wrong else "")))
+        return lines
 
 
 def action_of(sample_id: str) -> str:

@@ -129,6 +129,18 @@ def _check_people(clip: Clip, joints: np.ndarray, rule: Rule) -> None:
         )
 
 
+def rightly_sided(joints: np.ndarray, skeleton: str) -> dict[str, float]:
+    """Of people (N, J, 3) the part whose left "hip" and "shoulder" are on the left, as nose and trunk tell it: 1 but for odd poses."""
+    at = {name: joints[:, joint_index(skeleton, name)] for name in ("pelvis", "neck", "head", "head_top")}
+    up, forward = at["neck"] - at["pelvis"], at["head"] - (at["neck"] + at["head_top"]) / 2
+    left = np.cross(up, forward)
+    parts = {}
+    for part in ("hip", "shoulder"):
+        across = joints[:, joint_index(skeleton, f"left_{part}")] - joints[:, joint_index(skeleton, f"right_{part}")]
+        parts[part] = float(((across * left).sum(-1) > 0).mean())
+    return parts
+
+
 def _in_skeleton(found: Annotated, points: np.ndarray, rule: Rule) -> np.ndarray:
     """``points`` (N, J, D) of the clip's skeleton, by name, in that asked for. Raises DataError where it lacks joints."""
     if found.skeleton != "h36m32" and rule.skeleton == "h36m32":
