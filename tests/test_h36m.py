@@ -429,7 +429,7 @@ def derived(tmp_path_factory, takes):
     layout.write_posenet(roots[H36MJson], some, centre=False)
     layout.write_hybrik(roots[H36MHybrik], some)
     roots[H36MHybrikSmpl] = roots[H36MHybrik]
-    layout.write_fetch(roots[H36MFetch], some)
+    layout.write_fetch(roots[H36MFetch], some, step=5)
     for kind in (H36MNpz, H36MMartinez):
         (roots[kind] / "images").symlink_to(roots[H36MJson] / "images")
     return roots
@@ -555,6 +555,20 @@ class TestDerived:
         with pytest.raises(DataError, match=match):
             opened(tmp_path, H36MJson)
 
+    def test_bad_hybrik(self, takes, tmp_path):
+        layout.write_hybrik(tmp_path, [takes[9, 2, 1]])
+        (path,) = tmp_path.glob("annotations/*test*")
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({key: [*rows, rows[-1]] for key, rows in content.items()}))
+        with pytest.raises(DataError, match="s_09_act_02_subact_01_ca_04 holds a frame twice"):
+            opened(tmp_path, H36MHybrik)
+        path.write_text(json.dumps({**content, "images": content["images"][:-1]}))
+        with pytest.raises(DataError, match="3 images and 4 annotations"):
+            opened(tmp_path, H36MHybrik)
+        shutil.copy(path, path.with_name(path.name.replace("20", "5")))
+        with pytest.raises(DataError, match="2 files of the test half"):
+            opened(tmp_path, H36MHybrik)
+
     def test_root_relative_hybrik(self, takes, tmp_path):
         layout.write_hybrik(tmp_path, [takes[9, 2, 1]])
         (path,) = tmp_path.glob("annotations/*test*")
@@ -567,7 +581,7 @@ class TestDerived:
             opened(tmp_path, H36MHybrik)
 
     def test_fetch_of_the_universal_skeleton(self, takes, tmp_path):
-        layout.write_fetch(tmp_path, [takes[9, 2, 1]])
+        layout.write_fetch(tmp_path, [takes[9, 2, 1]], step=64)
         with h5py.File(tmp_path / "S9/Directions-1/annot.h5", "a") as file:
             del file["pose/3d"]
         with pytest.raises(DataError, match="pose/3d-univ alone"):

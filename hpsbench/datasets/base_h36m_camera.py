@@ -54,6 +54,12 @@ class Camera:
         return (bent @ self.intrinsics.T)[..., :2]
 
 
+def real_lens(camera_id: str) -> Camera:
+    """The camera of an id as it is in the metadata, without its place."""
+    fx, fy, cx, cy, *distortion = LENSES[camera_id]
+    return Camera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), np.array(distortion))
+
+
 def lens_of(camera_id: str, f: np.ndarray, c: np.ndarray, path: Path) -> Camera:
     """The camera of a derived file, which gives ``f`` (2,) and ``c`` (2,) px but no distortion: that is the real camera's.
 

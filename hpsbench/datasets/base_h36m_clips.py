@@ -77,6 +77,10 @@ class KeptClip:
 
 def cut(found: Annotated, rows: np.ndarray, rule: Rule, pictures: Pictures, bodies: "Bodies | None") -> KeptClip:
     """The ``rows`` of a clip in the rule's skeleton, projected and boxed. Raises DataError where it shows no people or has no picture."""
+    if (np.diff(found.frames) <= 0).any():
+        raise DataError(
+            f"{rule.name}: {found.clip.name} holds a frame twice, or frames out of order. Expected each once; get its file again."
+        )
     joints = _in_skeleton(found, found.joints[rows], rule)
     _check_people(found.clip, joints, rule)
     if rule.bad == FIX_SHIFT and found.clip[:3] in S9_SHIFTED:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from hpsbench.datasets.base_h36m import H36MLayout, card_of
-from hpsbench.datasets.base_h36m_camera import Camera, lens_of
+from hpsbench.datasets.base_h36m_camera import Camera, lens_of, real_lens
 from hpsbench.datasets.base_h36m_clips import Annotated
 from hpsbench.datasets.base_h36m_names import ACTIONS, CAMERAS, RENAMED, SUBSETS, TEST, TRAIN, Clip, parse_clip
 from hpsbench.errors import DataError
@@ -55,10 +55,8 @@ class _JsonForm(H36MLayout):
         content = load_json(path, "images", "annotations")
         self._files.append(path)
         try:
-            images = {image["id"]: image["file_name"] for image in content["images"]}
             clips: dict[Clip, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-            for annotation in content["annotations"]:
-                name = images[annotation["image_id"]]
+            for name, annotation in self._pairs(path, content["images"], content["annotations"]):
                 clip = parse_clip(name)
                 if clip is None:
                     raise DataError(f"{path}: image '{name}' names no clip, expected s_09_act_02_subact_01_ca_04_000001.jpg.")
@@ -67,6 +65,13 @@ class _JsonForm(H36MLayout):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: an image or annotation lacks {error}. Download it again.") from error
         return {clip: sorted(rows, key=lambda row: row[0]) for clip, rows in sorted(clips.items())}
+
+    @staticmethod
+    def _pairs(path: Path, images: list, annotations: list) -> Iterable[tuple[str, dict[str, Any]]]:
+        """(file name of the image, annotation) of each annotation, by the id of its image."""
+        del path
+        names = {image["id"]: image["file_name"] for image in images}
+        return ((names[annotation["image_id"]], annotation) for annotation in annotations)
 
     @staticmethod
     def _numbers(path: Path, rows: Sequence[tuple[int, dict[str, Any]]], key: str, *shape: int) -> np.ndarray:
@@ -171,6 +176,13 @@ class H36MHybrik(_JsonForm):
             for clip, rows in (self._rows(files[0], set(wanted)) if subjects & set(group) else {}).items():
                 yield self._clip(clip, rows, files[0])
 
+    @staticmethod
+    def _pairs(path: Path, images: list, annotations: list) -> Iterable[tuple[str, dict[str, Any]]]:
+        """The two lists run in parallel."""
+        if len(images) != len(annotations):
+            raise DataError(f"{path}: {len(images)} images and {len(annotations)} annotations, expected one for one. Download it again.")
+        return ((image["file_name"], annotation) for image, annotation in zip(images, annotations, strict=True))
+
     def _clip(self, clip: Clip, rows: list, path: Path) -> Annotated:
         read = self._numbers
         first = rows[0][1].get("cam_param")
@@ -207,9 +219,11 @@ class H36MHybrikSmpl(H36MHybrik):
 
 
 class H36MFetch(H36MLayout):
-    """The folder ``processed`` of h36m-fetch: S9/Directions-1/annot.h5 and imageSequence/<camera>/img_000001.jpg, every 5th frame.
+    """The folder ``processed`` of h36m-fetch: S9/Directions-1/annot.h5 and imageSequence/<camera>/img_000001.jpg.
 
-    ``pose/3d`` (camera frame, mm) is read, never ``pose/3d-univ``, which is another skeleton. Intrinsics lie as fx, cx, fy, cy.
+    It holds every 64th frame of S9 and S11 and those of the others in which somebody moved: the rule "all" keeps what is there.
+    ``pose/3d`` (camera frame, mm) is read, never ``pose/3d-univ``, which is another skeleton. Its intrinsics (fx, cx, fy, cy) were
+    fitted to bent pixels as if there was no distortion: they are held against the real camera's, which is then used.
     """
 
     name = "h36m-fetch"
@@ -263,5 +277,6 @@ def _fetched(path: Path, clips: Sequence[Clip]) -> Iterable[Annotated]:
             if clip.camera_id not in lenses:
                 raise DataError(f"{path}: intrinsics lack camera {clip.camera_id}, which has frames. Make it again.")
             fx, cx, fy, cy = lenses[clip.camera_id]
-            camera = lens_of(clip.camera_id, np.array([fx, fy]), np.array([cx, cy]), path)
+            lens_of(clip.camera_id, np.array([fx, fy]), np.array([cx, cy]), path)
+            camera = real_lens(clip.camera_id)
             yield Annotated(clip, camera, frames[rows] - 1, joints[rows] / 1000.0, "h36m32", keypoints=flat[rows])

@@ -354,11 +354,21 @@ def write_hybrik(root: Path, takes: list[Take]) -> None:
         _json(root / "annotations" / names[half], {"images": images, "annotations": annotations})
 
 
-def write_fetch(root: Path, takes: list[Take]) -> None:
-    """h36m-fetch's processed/: S9/Directions-1/annot.h5 of every 5th frame, intrinsics as fx, cx, fy, cy; frames below imageSequence."""
+def fitted_pinhole(points: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """fx, cx, fy, cy with Z u = fx X + cx Z and Z v = fy Y + cy Z, least squares."""
+    depth = points[:, 2]
+    fits = [np.linalg.lstsq(np.stack([points[:, i], depth], -1), flat[:, i] * depth, rcond=None)[0] for i in (0, 1)]
+    return np.concatenate(fits)
+
+
+def write_fetch(root: Path, takes: list[Take], step: int) -> None:
+    """h36m-fetch's processed/: S9/Directions-1/annot.h5, frames below imageSequence; ``step`` frames apart (64 for S9 and S11).
+
+    Intrinsics are fx, cx, fy, cy of the pinhole that fits the distorted pixels best. S11's damaged clip is left out.
+    """
     for take in takes:
         folder = root / f"S{take.subject}" / f"{ACTION_NAMES[take.action - 1]}-{take.subaction}"
-        rows = range(0, len(take.world), 5)
+        rows = range(0, len(take.world), step)
         views = [seen(take, camera)[rows] for camera in range(4)]
         frames = np.tile(np.array(rows) + 1, 4)
         folder.mkdir(parents=True)
@@ -366,9 +376,9 @@ def write_fetch(root: Path, takes: list[Take]) -> None:
             file["pose/3d"] = (np.concatenate(views) * 1000).astype(np.float32)
             file["pose/3d-univ"] = (np.concatenate(views) * 1130).astype(np.float32)
             file["pose/2d"] = np.concatenate([pixels(view, camera) for camera, view in enumerate(views)]).astype(np.float32)
-            for camera in range(4):
-                fx, fy, cx, cy = LENSES[camera][:4]
-                file[f"intrinsics/{IDS[camera]}"] = np.array([fx, cx, fy, cy])
+            for camera, view in enumerate(views):
+                file[f"intrinsics/{IDS[camera]}"] = fitted_pinhole(view.reshape(-1, 3), pixels(view, camera).reshape(-1, 2))
+                file[f"intrinsics-univ/{IDS[camera]}"] = fitted_pinhole(view.reshape(-1, 3), pixels(view, camera).reshape(-1, 2))
             file["frame"] = frames
             file["camera"] = np.repeat([int(name) for name in IDS], len(rows))
             for key in ("subject", "action", "subaction"):
