@@ -1,6 +1,6 @@
 """AGORA: rendered crowds of clothed scans, with SMPL or SMPL-X fits, at either of its two resolutions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -105,6 +105,7 @@ class Agora(Dataset):
         self.rules = (frames, bbox, bbox_scale)
         self._fits: dict[int, AgoraFit | None] = {}
         scenes, files = self._test_scenes() if split == "test" else self._scenes(split)
+        self._tables = () if split == "test" else tuple(files)
         self._scenes_of = sorted(scenes, key=lambda scene: split_name(scene.name))
         self._check_scenes(split)
         self._places, counts = self._kept()
@@ -191,6 +192,14 @@ class Agora(Dataset):
         sequence, frame = split_name(scene.name)
         stem = f"{self.name}/{'test' if scene.people is None else scene.people.split}/{sequence}/{frame:05d}"
         return Entry(f"{stem}/{person}", stem, f"{stem}/{person}", frame)
+
+    def annotations(self) -> Iterator[AgoraPeople]:
+        """Everybody of the split with all joints and vertices, image by image, whether kept or not: what AGORA's own scores take.
+
+        2D joints are in px of the 4K images, as in prediction files. Reads the tables anew; one is in memory at a time.
+        """
+        for file in self._tables:
+            yield from load_people(file, self.model, FULL_SIZE)
 
     def person(self, i: int) -> dict[str, Any]:
         """What AGORA tells of the person of sample ``i``: image, place in it, occlusion %, valid, kid, gender. Not for the test split."""
