@@ -59,6 +59,14 @@ class TestFrames:
         with pytest.raises(UnsafePickleError, match=name.replace("\n", ".")):
             load(f"c{name}\n.".encode())
 
+    def test_rows_without_end(self, load):
+        frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+        frame.columns = pd.Index(["a", "b"], dtype=object)
+        data = pickle.dumps(frame, 2)
+        stop = data.index(b"K\x02", data.index(b"stop"))
+        with pytest.raises(DataError, match=r"2 columns and 2147483647 rows holds \(2, 2\)"):
+            load(data[:stop] + b"J\xff\xff\xff\x7f" + data[stop + 2 :])
+
     def test_frame_without_blocks(self, load):
         with pytest.raises(DataError, match="without its blocks"):
             load(b"\x80\x02cpandas.core.frame\nDataFrame\n)\x81}b.")
@@ -71,6 +79,7 @@ TENSORS = {
     "bool": torch.tensor([True, False]),
     "empty": torch.zeros(0, 3),
     "scalar": torch.tensor(2.5),
+    "repeated": torch.ones(1).expand(3, 2),
     "grad": torch.ones(1, 3, requires_grad=True) * 2,
     "parameter": torch.nn.Parameter(torch.ones(1, 10)),
 }
@@ -110,6 +119,12 @@ class TestTensors:
         assert data.count(b"K\x04\x85") == 1
         with pytest.raises(DataError, match="of a storage of 4"):
             load(data.replace(b"K\x04\x85", b"K\x05\x85"))
+
+    def test_repeated_without_end(self, load):
+        data = pickle.dumps(torch.ones(1).expand(77), 2)
+        assert data.count(b"KM\x85") == 1
+        with pytest.raises(DataError, match="of a storage of 1"):
+            load(data.replace(b"KM\x85", b"J\xff\xff\xff\x7f\x85"))
 
     def test_cut_storage(self, load):
         data = pickle.dumps(torch.arange(4, dtype=torch.float64), 3)

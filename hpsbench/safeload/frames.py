@@ -35,16 +35,19 @@ def _frame(resolver: "_Resolver", record: "Record") -> dict[str, np.ndarray]:
         raise ValueError("a pandas DataFrame without its blocks")
     axes, blocks = _parts(manager)
     names, rows = resolver.resolve(axes[0]), resolver.resolve(axes[1])
+    blocks = [(resolver.resolve(values), resolver.resolve(places)) for values, places in blocks]
+    if sum(len(values) for values, _ in blocks) != len(names):
+        raise ValueError(f"a pandas DataFrame of {len(names)} columns whose blocks hold another number")
+    names = np.array([str(name) for name in names], dtype=object)
     columns: dict[str, np.ndarray] = {}
     for values, places in blocks:
-        values, places = resolver.resolve(values), resolver.resolve(places)
         chosen = names[places]
         if not isinstance(values, np.ndarray) or values.shape != (len(chosen), len(rows)):
             raise ValueError(f"a block of {len(chosen)} columns and {len(rows)} rows holds {getattr(values, 'shape', values)!r}")
-        columns.update(zip(map(str, chosen), values, strict=True))
+        columns.update(zip(chosen, values, strict=True))
     if len(columns) != len(names):
-        raise ValueError(f"a pandas DataFrame of {len(names)} columns with values for {len(columns)}")
-    return {str(name): columns[str(name)] for name in names}
+        raise ValueError(f"a pandas DataFrame with a column name twice: {', '.join(names)}")
+    return {name: columns[name] for name in names}
 
 
 def _parts(manager: "Record") -> tuple[Any, list[tuple[Any, Any]]]:
@@ -56,12 +59,12 @@ def _parts(manager: "Record") -> tuple[Any, list[tuple[Any, Any]]]:
     return axes, [block.args[:2] for block in blocks]
 
 
-def _index(resolver: "_Resolver", record: "Record") -> np.ndarray:
+def _index(resolver: "_Resolver", record: "Record") -> np.ndarray | range:
     """The labels of an axis."""
     state = record.args[1]
     if "data" in state:
         return np.asarray(resolver.resolve(state["data"]))
-    return np.arange(state["start"], state["stop"], state["step"])
+    return range(state["start"], state["stop"], state["step"])
 
 
 MAKERS = {"frame": _frame, "index": _index, "slice": lambda _, record: slice(*record.args)}

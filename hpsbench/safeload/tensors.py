@@ -4,6 +4,7 @@ Such a tensor is a view of a storage, and a storage is a byte string in torch's 
 each storage its number of elements as int64 and the elements. The device stands in there as a word ("cuda:0") that nothing here obeys.
 """
 
+import math
 import pickle
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ KINDS: dict[tuple[str, str], str] = {
 _STORAGES = {"Float": "f4", "Double": "f8", "Half": "f2", "Long": "i8", "Int": "i4", "Short": "i2", "Char": "i1", "Byte": "u1", "Bool": "?"}
 _MAGIC = 0x1950A86A20F9469CFC6C
 _HEADERS = 3
+# Elements of a tensor that repeats its storage (stride 0): far more than any parameter has, and no strain on memory.
+_LARGEST_REPEATED = 1 << 24
 
 
 class _Blob(pickle.Unpickler):
@@ -62,7 +65,8 @@ def _tensor(resolver: "_Resolver", record: "Record") -> np.ndarray:
     """The tensor as an array of its own."""
     storage, offset, size, stride = (resolver.resolve(part) for part in record.args[:4])
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
+    beyond = 0 not in size and last >= len(storage)
+    if min((offset, *size, *stride)) < 0 or beyond or math.prod(size) > max(len(storage), _LARGEST_REPEATED):
         raise ValueError(f"a tensor of size {size} and stride {stride} at {offset} of a storage of {len(storage)}")
     steps = tuple(step * storage.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps).astype(storage.dtype.newbyteorder("="))
