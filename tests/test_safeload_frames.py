@@ -27,7 +27,7 @@ def load(tmp_path):
 
 
 class TestFrames:
-    @pytest.mark.parametrize("name", ["pandas-1.0.5", "pandas-1.5.3", "pandas-2.2.3"])
+    @pytest.mark.parametrize("name", ["pandas-1.0.5", "pandas-1.3.5", "pandas-1.5.3", "pandas-2.2.3"])
     def test_written_by_the_pandas_of_its_name(self, name):
         """Rows 0 and 2 of three, by DataFrame.to_pickle."""
         table = load_pickle(DATA / f"{name}.pkl")
@@ -66,6 +66,11 @@ class TestFrames:
         stop = data.index(b"K\x02", data.index(b"stop"))
         with pytest.raises(DataError, match=r"2 columns and 2147483647 rows holds \(2, 2\)"):
             load(data[:stop] + b"J\xff\xff\xff\x7f" + data[stop + 2 :])
+
+    @pytest.mark.parametrize("what", ["collections\nOrderedDict", "builtins\nlist", "torch.storage\n_load_from_bytes"])
+    def test_partial_of_anything_but_a_block_is_not_called(self, load, what):
+        with pytest.raises(DataError, match="called like a function"):
+            load(b"\x80\x02cfunctools\npartial\nc" + what.encode() + b"\n\x85R)R.")
 
     def test_frame_without_blocks(self, load):
         with pytest.raises(DataError, match="without its blocks"):

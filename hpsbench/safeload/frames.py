@@ -19,6 +19,8 @@ KINDS: dict[tuple[str, str], str] = {
     ("pandas", "DataFrame"): "frame",
     ("pandas.core.internals.managers", "BlockManager"): "blocks",
     ("pandas._libs.internals", "_unpickle_block"): "block",
+    ("pandas.core.internals.blocks", "new_block"): "block",
+    ("functools", "partial"): "partial",
     ("pandas.core.indexes.base", "_new_Index"): "index",
     ("pandas.core.indexes.base", "Index"): "index class",
     ("pandas", "Index"): "index class",
