@@ -51,6 +51,12 @@ _TREES = {
     "mpi17": """head_top<neck neck<spine right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow left_shoulder<neck
         left_elbow<left_shoulder left_wrist<left_elbow right_hip<pelvis right_knee<right_hip right_ankle<right_knee left_hip<pelvis
         left_knee<left_hip left_ankle<left_knee pelvis spine<pelvis head<neck""",
+    # MPI-INF-3DHP's train joints.
+    "mpi28": """spine3<spine2 spine4<spine3 spine2<spine spine<pelvis pelvis neck<spine4 head<neck head_top<head left_clavicle<neck
+        left_shoulder<left_clavicle left_elbow<left_shoulder left_wrist<left_elbow left_hand<left_wrist right_clavicle<neck
+        right_shoulder<right_clavicle right_elbow<right_shoulder right_wrist<right_elbow right_hand<right_wrist left_hip<pelvis
+        left_knee<left_hip left_ankle<left_knee left_foot<left_ankle left_toe<left_foot right_hip<pelvis right_knee<right_hip
+        right_ankle<right_knee right_foot<right_ankle right_toe<right_foot""",
     # 3DPW's poses2d.
     "openpose18": """nose<neck neck right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow left_shoulder<neck
         left_elbow<left_shoulder left_wrist<left_elbow right_hip<neck right_knee<right_hip right_ankle<right_knee left_hip<neck

@@ -21,6 +21,7 @@ def test_sizes():
         "eval14": 14,
         "coco17": 17,
         "mpi17": 17,
+        "mpi28": 28,
         "openpose18": 18,
     }
 
@@ -44,6 +45,11 @@ def test_h36m_maps_to_3dhp_by_name():
 def test_3dhp_parents_are_the_official_ones():
     official = [2, 16, 2, 3, 4, 2, 6, 7, 15, 9, 10, 15, 12, 13, 15, 15, 2]
     assert [parent + 1 for parent in skeleton.PARENTS["mpi17"]] == [0 if i == 14 else parent for i, parent in enumerate(official)]
+
+
+def test_3dhp_train_joints_hold_the_test_joints():
+    """The official utility's "relevant" indices of the 28."""
+    assert skeleton.subset("mpi28", "mpi17") == (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
 
 
 def test_raw_h36m_maps_by_name():

@@ -82,7 +82,7 @@ class Pictures:
                 return Images(pattern, self._names(path.parent), image_size(path))
         video = self.root / f"S{clip.subject}" / "Videos" / f"{clip.file_stem}.mp4"
         if video.is_file():
-            return _opened_video(video)
+            return open_video(video)
         tried = ", ".join([*(pattern.format(frame + 1) for pattern in patterns), str(video)])
         raise DataError(f"No picture of {clip.name}, looked for {tried}. Unpack the videos of S{clip.subject}, or extract their frames.")
 
@@ -111,14 +111,15 @@ def _sized(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
     return image
 
 
-def _opened_video(path: Path) -> Video:
+def open_video(path: Path) -> Video:
+    """A video by its header. Raises DataError where it is none."""
     capture = cv2.VideoCapture(str(path))
     keys = (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     count, width, height = (int(capture.get(key)) for key in keys)
     opened = capture.isOpened()
     capture.release()
     if not opened or min(count, width, height) < 1:
-        raise DataError(f"Video {path} cannot be opened. Expected an mp4 of 50 frames a second; unpack it again.")
+        raise DataError(f"Video {path} cannot be opened. Expected frames and a size in its header; unpack it again.")
     return Video(str(path), count, (width, height))
 
 
