@@ -143,7 +143,7 @@ class TestTrain:
         for i in (3, 0, 2):
             image = dataset[i].view.read()
             assert image.shape == (2048, 2048, 3)
-            assert abs(float(np.median(image)) - (40 + 20 * i)) < 3
+            assert abs(float(np.median(image)) - (40 + 15 * i)) < 3
         x, y = dataset[2].truth.joints2d[0].astype(int)
         image = dataset[2].view.read().astype(int)
         assert image[y, x, 0] > image[y, x, 2] + 60
@@ -166,7 +166,7 @@ class TestTrain:
                 path.rename(folder / where[0] / path.name.replace("frame_", where[1]))
         dataset = opened(one_view, split="S1")
         assert len(dataset) == 11
-        assert abs(float(np.median(dataset[4].view.read())) - (40 + 20 * 4)) < 3
+        assert abs(float(np.median(dataset[4].view.read())) - (40 + 15 * 4)) < 3
         np.testing.assert_allclose(dataset[4].truth.joints, layout.train_seen(worlds[1, 2], 2)[4, [*layout.RELEVANT]], atol=MM)
 
     def test_all_28(self, one_view, worlds):
@@ -236,7 +236,7 @@ class TestTest:
     def test_images_are_counted_from_one(self, test_set):
         image = opened(test_set, split="TS5", frames="valid")[2].view.read()
         assert image.shape == (1080, 1920, 3)
-        assert abs(float(np.median(image)) - (40 + 20 * 3)) < 3
+        assert abs(float(np.median(image)) - (40 + 15 * 3)) < 3
 
     def test_flags(self, test_set):
         dataset = opened(test_set, split="test", frames="valid")

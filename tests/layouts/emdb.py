@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Walk:
-    """One sequence in the world: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m, ``joints`` (N, 24, 3) m; ``extrinsics`` (N, 4, 4) to the camera."""
+    """One sequence in the world: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m, ``joints`` (N, 24, 3) m; ``extrinsics`` (N, 4, 4) to camera."""
 
     subject: str
     sequence: str

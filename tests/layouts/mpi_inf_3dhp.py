@@ -178,7 +178,7 @@ def write_hdf5(path: Path, rows: dict[str, np.ndarray]) -> None:
 
 def picture(flat: np.ndarray, size: tuple[int, int], number: int) -> np.ndarray:
     """A grey level that tells the frame's number, with red joints, (H, W, 3) BGR."""
-    image = np.full((size[1], size[0], 3), 40 + 20 * number, dtype=np.uint8)
+    image = np.full((size[1], size[0], 3), 40 + 15 * number, dtype=np.uint8)
     for x, y in flat:
         if abs(x) < 1e4 and abs(y) < 1e4:
             cv2.circle(image, (int(x), int(y)), 6, (0, 0, 255), -1)
