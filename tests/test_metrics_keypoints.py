@@ -4,7 +4,9 @@ from fractions import Fraction as F
 
 import numpy as np
 import pytest
+import torch
 
+from hpsbench.metrics.joints import mpjpe, pa_mpjpe
 from hpsbench.metrics.keypoints import AUC_THRESHOLDS, GROUPS_3DHP, auc_hits, pck_hits, percent, percent_by_group, percent_by_label
 from hpsbench.skeleton import JOINT_NAMES
 
@@ -99,3 +101,18 @@ class TestSummary:
             percent_by_group(np.zeros((2, 1)), ["neck"])
         with pytest.raises(ValueError, match="3 columns"):
             percent_by_group(np.zeros((2, 3)), JOINT_NAMES["mpi17"])
+
+
+def test_from_joints_to_percent():
+    """A person turned about the pelvis by a quarter and moved: of 17 joints only those within 150 mm / sqrt 2 of the axis hit;
+    after the similarity all do, with 30 of 31 thresholds passed."""
+    names = JOINT_NAMES["mpi17"]
+    gt = torch.from_numpy(np.random.default_rng(2).normal(0, 0.3, (1, 17, 3)))
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
+    pelvis = names.index("pelvis")
+    gt = gt - gt[:, pelvis : pelvis + 1]
+    pred = gt @ turn.T + torch.tensor([1.0, 2, 3], dtype=torch.float64)
+    near = (gt[..., :2].norm(dim=-1) < 0.150 / 2**0.5).sum().item()
+    assert 1 <= near < 17
+    assert percent(pck_hits(mpjpe(pred, gt, pred[:, pelvis], gt[:, pelvis]).numpy())) == (approx(100 * F(near, 17)), 17)
+    assert percent(auc_hits(pa_mpjpe(pred, gt, pred, gt).numpy())) == (approx(100 * F(30, 31)), 17)

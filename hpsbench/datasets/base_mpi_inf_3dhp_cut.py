@@ -53,7 +53,8 @@ class Cut:
     """The N rows of a view that the step of the frame rule keeps; m in the camera frame and px, joints of the rule's skeleton.
 
     ``joints`` (N, J, 3) are the truth; ``joints2d`` (N, J, 2) the projection of the metric ones, whatever the truth; ``keypoints``
-    (N, J, 2), ``boxes`` (N, 4) or NaN, ``valid`` (N,) bool, ``activity`` (N,). Of all ``total`` rows ``flagged`` are valid.
+    (N, J, 3) with confidence 0 or 1, ``boxes`` (N, 4) or NaN; ``flags`` (N,) and ``valid`` (N, J) bool, ``activity`` (N,). Of all
+    ``total`` rows ``flagged`` are valid.
     ``right_sided``: see ``rightly_sided``. ``even``: the part of the rows whose universal bones are one multiple of the metric ones.
     """
 
@@ -67,6 +68,7 @@ class Cut:
     joints2d: np.ndarray
     keypoints: np.ndarray
     boxes: np.ndarray
+    flags: np.ndarray
     valid: np.ndarray
     activity: np.ndarray | None
     right_sided: dict[str, float]
@@ -82,16 +84,19 @@ def reasons_of(rule: Rule) -> tuple[str, ...]:
 
 def cut(found: Annotated, rows: np.ndarray, rule: Rule, folder: Path, listed: dict[Path, frozenset[str]]) -> Cut:
     """The ``rows`` of a view. Raises DataError where it shows no people or has no picture of the right size in ``folder``."""
-    clip, valid, of17 = found.clip, found.valid[rows], list(subset(found.skeleton, "mpi17"))
+    clip, flags, of17 = found.clip, found.valid[rows], list(subset(found.skeleton, "mpi17"))
     people, keypoints = found.joints[rows][:, of17], found.keypoints[rows][:, of17]
-    _check_people(clip, people[valid])
+    _check_people(clip, people[flags])
     flat = found.camera.project(people)
     if rule.bbox == "keypoints":
         boxes = boxes_of(keypoints, np.isfinite(keypoints).all(-1), rule.scale)
     else:
         boxes = boxes_of(flat, inside(flat, clip.size), rule.scale)
     wanted = list(subset(found.skeleton, rule.skeleton))
-    first = rows[valid][0] if valid.any() else 0
+    joints = (found.universal if rule.universal else found.joints)[rows][:, wanted]
+    points = found.keypoints[rows][:, wanted]
+    known = np.isfinite(points).all(-1) & flags[:, None]
+    first = rows[flags][0] if flags.any() else 0
     return Cut(
         clip=clip,
         camera=found.camera,
@@ -99,14 +104,15 @@ def cut(found: Annotated, rows: np.ndarray, rule: Rule, folder: Path, listed: di
         total=len(found.joints),
         flagged=int(found.valid.sum()),
         frames=rows,
-        joints=(found.universal if rule.universal else found.joints)[rows][:, wanted],
+        joints=joints,
         joints2d=found.camera.project(found.joints[rows][:, wanted]),
-        keypoints=found.keypoints[rows][:, wanted],
+        keypoints=np.concatenate([points, known[..., None]], axis=-1),
         boxes=boxes,
-        valid=valid,
+        flags=flags,
+        valid=np.isfinite(joints).all(-1) & flags[:, None],
         activity=None if found.activity is None else found.activity[rows],
-        right_sided=rightly_sided(people[valid]),
-        even=1.0 if found.universal is None else _evenly_scaled(people[valid], found.universal[rows][valid][:, of17]),
+        right_sided=rightly_sided(people[flags]),
+        even=1.0 if found.universal is None else _evenly_scaled(people[flags], found.universal[rows][flags][:, of17]),
     )
 
 
@@ -118,7 +124,7 @@ def usable_rows(made: Cut, usable: int, rule: Rule, dropped: dict[str, int]) -> 
     people = made.joints2d[:, list(subset(rule.skeleton, "mpi17"))]
     width, height = (made.boxes[:, 2:] - made.boxes[:, :2]).T
     masks = {
-        _INVALID: ~made.valid,
+        _INVALID: ~made.flags,
         _OUTSIDE: ~inside(people, made.clip.size).all(-1),
         _NO_PICTURE: ~made.pictures.has(made.frames),
         BOX_RULES[rule.bbox]: np.isnan(width),

@@ -31,13 +31,15 @@ _NOT_GOOD = "not a good frame"
 @dataclass(frozen=True)
 class _Seen:
     """A sequence in the camera frame: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m or None, ``joints`` (N, 24, 3) m and ``joints2d``
-    (N, 24, 2) px, ``boxes`` (N, 4) px or NaN."""
+    (N, 24, 2) px, ``valid`` (N, 24) bool, ``keypoints`` (N, 24, 3) with confidence 0 or 1, ``boxes`` (N, 4) px or NaN."""
 
     world: World
     rotvecs: np.ndarray
     trans: np.ndarray | None
     joints: np.ndarray
     joints2d: np.ndarray
+    valid: np.ndarray
+    keypoints: np.ndarray
     boxes: np.ndarray
 
 
@@ -110,7 +112,17 @@ class Emdb(Dataset):
             boxes = boxes_of(corners, np.isfinite(corners).all(-1), scale)
         else:
             boxes = boxes_of(world.keypoints, inside(world.keypoints, world.size), scale)
-        return _Seen(world, rotvecs, trans, joints, joints2d, boxes)
+        good = np.repeat(world.good[:, None], 24, axis=1)
+        return _Seen(
+            world=world,
+            rotvecs=rotvecs,
+            trans=trans,
+            joints=joints,
+            joints2d=joints2d,
+            valid=np.isfinite(joints).all(-1) & good,
+            keypoints=np.concatenate([world.keypoints, good[..., None]], axis=-1),
+            boxes=boxes,
+        )
 
     def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
         """Places (sequence, frame) of the kept samples in order, and the counts."""
@@ -154,18 +166,17 @@ class Emdb(Dataset):
         """The ``i``-th sample: a few slices, the image unread."""
         entry, (s, frame) = self._entries[i], self._places[i]
         sequence = self._sequences[s]
-        world, joints = sequence.world, sequence.joints[frame]
-        good = bool(world.good[frame])
+        world = sequence.world
         truth = Truth(
-            joints=joints,
+            joints=sequence.joints[frame],
             skeleton="smpl24",
             joints2d=sequence.joints2d[frame],
-            valid=np.isfinite(joints).all(-1) & good,
+            valid=sequence.valid[frame],
             rotvecs=sequence.rotvecs[frame],
             betas=world.betas,
             trans=None if sequence.trans is None else sequence.trans[frame],
             gender=world.gender,
-            keypoints2d=np.concatenate([world.keypoints[frame], np.full((24, 1), float(good))], axis=1),
+            keypoints2d=sequence.keypoints[frame],
             keypoints_skeleton="smpl24",
         )
         view = View(partial(_read_sized, self._image_path(s, frame), world.size), entry.image_key, sequence.boxes[frame], world.intrinsics)

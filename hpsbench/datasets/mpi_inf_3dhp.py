@@ -134,13 +134,12 @@ class Mpi3DHP(Dataset):
         """The ``i``-th sample: a few slices, the picture unread."""
         entry, (c, row) = self._entries[i], self._places[i]
         made = self._cuts[c]
-        joints, keypoints = made.joints[row], made.keypoints[row]
         truth = Truth(
-            joints=joints,
+            joints=made.joints[row],
             skeleton=self.rule.skeleton,
             joints2d=made.joints2d[row],
-            valid=np.isfinite(joints).all(-1) & made.valid[row],
-            keypoints2d=np.concatenate([keypoints, np.isfinite(keypoints).all(-1, keepdims=True) & made.valid[row]], axis=-1),
+            valid=made.valid[row],
+            keypoints2d=made.keypoints[row],
             keypoints_skeleton=self.rule.skeleton,
         )
         view = View(made.pictures.reader(entry.frame), entry.image_key, made.boxes[row], made.camera.intrinsics)

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Walk:
-    """One sequence in the world: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m, ``joints`` (N, 24, 3) m; ``extrinsics`` (N, 4, 4) to camera."""
+    """One sequence: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m and ``joints`` (N, 24, 3) m in the world; ``extrinsics`` (N, 4, 4)."""
 
     subject: str
     sequence: str
