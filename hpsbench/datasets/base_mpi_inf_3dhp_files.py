@@ -118,11 +118,12 @@ def load_test(root: Path, clip: Clip) -> Annotated:
         raise DataError(f"No {path}. Expected the annotation of {clip.name}. {again}") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no whole mat file of v7.3, that is HDF5 ({error}). {again}") from error
+    missing = [key for key in shapes if key not in there]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}. Expected {', '.join(shapes)}. {again}")
     for key, shape in shapes.items():
-        if key not in there:
-            raise DataError(f"{path} lacks {key}. Expected {', '.join(shapes)}. {again}")
         found = there[key]
-        if found.dtype.kind not in "iuf" or found.shape != (len(there["annot3"]), *shape):
+        if found.dtype.kind not in "iuf" or found.shape != (*there["annot3"].shape[:1], *shape):
             raise DataError(f"{path}: '{key}' has shape {found.shape}, expected {('F', *shape)} of numbers. {again}")
     rows = {key: array.astype(np.float64)[:, 0] for key, array in there.items()}
     valid = rows["valid_frame"] != 0
@@ -149,7 +150,8 @@ def fitted_camera(path: Path, clip: Clip, joints: np.ndarray, keypoints: np.ndar
     if not len(joints):
         raise DataError(f"{path}: 'valid_frame' flags no frame, expected {VALID_FRAMES[clip.subject]}. Get the test set again.")
     lenses = [np.zeros(5)] + [np.array(_OUTDOOR_LENS)] * (SCENES[clip.subject] == "outdoor")
-    fits = [_fit(bent(joints, lens).reshape(-1, 2), keypoints.reshape(-1, 2), lens) for lens in lenses]
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits = [_fit(bent(joints, lens).reshape(-1, 2), keypoints.reshape(-1, 2), lens) for lens in lenses]
     (error, camera) = fits[0] if fits[0][0] <= _SHARP_PX else min(fits, key=lambda fit: np.nan_to_num(fit[0], nan=np.inf))
     width, height = clip.size
     focal = (8.770747185 if SCENES[clip.subject] == "outdoor" else 7.32506) / 10 * width
@@ -166,7 +168,7 @@ def fitted_camera(path: Path, clip: Clip, joints: np.ndarray, keypoints: np.ndar
 
 def _fit(points: np.ndarray, pixels: np.ndarray, lens: np.ndarray) -> tuple[float, Camera]:
     """(median error px, camera) for points (N, 2) behind the lens on the plane z = 1."""
-    known = np.isfinite(points).all(1) & np.isfinite(pixels).all(1)
+    known = (np.abs(points) < 1e3).all(1) & (np.abs(pixels) < 1e6).all(1)
     points, pixels, K = points[known], pixels[known], np.eye(3)
     if len(points) < 3:
         return float("nan"), Camera(K * np.nan, lens)
