@@ -21,10 +21,24 @@ _TREES = {
     "smpl24": _SMPL,
     # HybrIK's and NIKI's 29: the kinematic joints and five single mesh vertices.
     "j29": f"{_SMPL} {_LEAVES}",
+    # The body joints that SMPL-X shares with SMPL, the first 22 of both.
+    "smplx22": _SMPL.partition("left_hand")[0],
     # Rows of J_regressor_h36m as SPIN, HybrIK and NIKI ship it: left leg first, left arm first.
     "h36m17": """pelvis left_hip<pelvis left_knee<left_hip left_ankle<left_knee right_hip<pelvis right_knee<right_hip
         right_ankle<right_knee spine<pelvis neck<spine head<neck head_top<head left_shoulder<neck left_elbow<left_shoulder
         left_wrist<left_elbow right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow""",
+    # The same 17 as the mocap has them: right leg first (VideoPose3D, PoseNet).
+    "h36m17-mocap": """pelvis right_hip<pelvis right_knee<right_hip right_ankle<right_knee left_hip<pelvis left_knee<left_hip
+        left_ankle<left_knee spine<pelvis neck<spine head<neck head_top<head left_shoulder<neck left_elbow<left_shoulder
+        left_wrist<left_elbow right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow""",
+    # Human3.6M's raw 32. spine_base lies on the pelvis, both collars on the neck.
+    "h36m32": """pelvis right_hip<pelvis right_knee<right_hip right_ankle<right_knee right_toe_base<right_ankle
+        right_toe_end<right_toe_base left_hip<pelvis left_knee<left_hip left_ankle<left_knee left_toe_base<left_ankle
+        left_toe_end<left_toe_base spine_base<pelvis spine<spine_base neck<spine head<neck head_top<head left_collar<spine
+        left_shoulder<left_collar left_elbow<left_shoulder left_wrist<left_elbow left_thumb<left_wrist left_thumb_end<left_thumb
+        left_wrist_end<left_wrist left_hand_end<left_wrist_end right_collar<spine right_shoulder<right_collar
+        right_elbow<right_shoulder right_wrist<right_elbow right_thumb<right_wrist right_thumb_end<right_thumb
+        right_wrist_end<right_wrist right_hand_end<right_wrist_end""",
     # The 14 that SMPL methods are scored on, in LSP order.
     "eval14": """right_ankle<right_knee right_knee<right_hip right_hip<neck left_hip<neck left_knee<left_hip left_ankle<left_knee
         right_wrist<right_elbow right_elbow<right_shoulder right_shoulder<neck left_shoulder<neck left_elbow<left_shoulder
@@ -37,6 +51,12 @@ _TREES = {
     "mpi17": """head_top<neck neck<spine right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow left_shoulder<neck
         left_elbow<left_shoulder left_wrist<left_elbow right_hip<pelvis right_knee<right_hip right_ankle<right_knee left_hip<pelvis
         left_knee<left_hip left_ankle<left_knee pelvis spine<pelvis head<neck""",
+    # MPI-INF-3DHP's train joints.
+    "mpi28": """spine3<spine2 spine4<spine3 spine2<spine spine<pelvis pelvis neck<spine4 head<neck head_top<head left_clavicle<neck
+        left_shoulder<left_clavicle left_elbow<left_shoulder left_wrist<left_elbow left_hand<left_wrist right_clavicle<neck
+        right_shoulder<right_clavicle right_elbow<right_shoulder right_wrist<right_elbow right_hand<right_wrist left_hip<pelvis
+        left_knee<left_hip left_ankle<left_knee left_foot<left_ankle left_toe<left_foot right_hip<pelvis right_knee<right_hip
+        right_ankle<right_knee right_foot<right_ankle right_toe<right_foot""",
     # 3DPW's poses2d.
     "openpose18": """nose<neck neck right_shoulder<neck right_elbow<right_shoulder right_wrist<right_elbow left_shoulder<neck
         left_elbow<left_shoulder left_wrist<left_elbow right_hip<neck right_knee<right_hip right_ankle<right_knee left_hip<neck

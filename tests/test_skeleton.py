@@ -11,7 +11,19 @@ SKELETONS = sorted(skeleton.JOINT_NAMES)
 
 def test_sizes():
     sizes = {name: len(joints) for name, joints in skeleton.JOINT_NAMES.items()}
-    assert sizes == {"smpl24": 24, "j29": 29, "h36m17": 17, "eval14": 14, "coco17": 17, "mpi17": 17, "openpose18": 18}
+    assert sizes == {
+        "smpl24": 24,
+        "smplx22": 22,
+        "j29": 29,
+        "h36m17": 17,
+        "h36m17-mocap": 17,
+        "h36m32": 32,
+        "eval14": 14,
+        "coco17": 17,
+        "mpi17": 17,
+        "mpi28": 28,
+        "openpose18": 18,
+    }
 
 
 def test_j29_is_the_golden_tree(request):
@@ -33,6 +45,20 @@ def test_h36m_maps_to_3dhp_by_name():
 def test_3dhp_parents_are_the_official_ones():
     official = [2, 16, 2, 3, 4, 2, 6, 7, 15, 9, 10, 15, 12, 13, 15, 15, 2]
     assert [parent + 1 for parent in skeleton.PARENTS["mpi17"]] == [0 if i == 14 else parent for i, parent in enumerate(official)]
+
+
+def test_3dhp_train_joints_hold_the_test_joints():
+    """The official utility's "relevant" indices of the 28."""
+    assert skeleton.subset("mpi28", "mpi17") == (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+
+
+def test_raw_h36m_maps_by_name():
+    """Index lists of the field: raw 32 to the mocap's 17, to SPIN's left-first 17 but for duplicates, and to the 14."""
+    mocap = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+    assert skeleton.subset("h36m32", "h36m17-mocap") == mocap
+    assert skeleton.subset("h36m32", "h36m17") == (0, 6, 7, 8, 1, 2, 3, *mocap[7:])
+    assert skeleton.subset("h36m17-mocap", "h36m17") == (0, 4, 5, 6, 1, 2, 3, *range(7, 17))
+    assert skeleton.subset("h36m32", "eval14") == (3, 2, 1, 6, 7, 8, 27, 26, 25, 17, 18, 19, 13, 15)
 
 
 def test_a_subset_that_is_not_there_is_an_error():
@@ -69,7 +95,7 @@ def test_edges_make_one_tree_with_mirrored_bones(name):
 @pytest.mark.parametrize("call", [skeleton.joint_names, skeleton.mirror, skeleton.edges])
 def test_unknown_skeleton(call):
     with pytest.raises(UnknownNameError, match="Did you mean 'h36m17'"):
-        call("h36m")
+        call("h36m17_")
 
 
 def test_joint_index():

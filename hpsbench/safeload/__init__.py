@@ -1,8 +1,8 @@
 """Pickles that cannot run code, and torch checkpoints.
 
-``load_pickle`` lets a pickle build nothing but plain containers and the inert records below; arrays and sparse matrices are made
-from those records afterwards, from parts that were checked. No class or function of numpy, scipy or chumpy is ever called by
-the pickle itself, and chumpy need not be installed.
+``load_pickle`` lets a pickle build nothing but plain containers and the inert records below; arrays, sparse matrices, tables and
+tensors are made from those records afterwards, from parts that were checked. No class or function of numpy, scipy, chumpy, pandas
+or torch is ever called by the pickle itself, and chumpy and pandas need not be installed.
 """
 
 import pickle
@@ -17,6 +17,7 @@ import scipy.sparse
 import torch
 
 from hpsbench.errors import DataError, UnsafePickleError, WeightsError
+from hpsbench.safeload import frames, tensors
 
 _DTYPE = re.compile(r"[<>=|]?([?bBhHiIlLqQefdgFDSUaO]|[biufcSUaO]\d+)")
 _PYTHON = {"set": set, "frozenset": frozenset, "list": list, "dict": dict, "tuple": tuple, "complex": complex}
@@ -40,6 +41,8 @@ _KINDS: dict[tuple[str, str], str] = {
     **{(f"{core}.numeric", "_frombuffer"): "buffer" for core in ("numpy.core", "numpy._core")},
     **{(f"scipy.sparse.{module}", "csc_matrix"): "csc" for module in ("csc", "_csc")},
     **{(f"scipy.sparse.{module}", "csr_matrix"): "csr" for module in ("csr", "_csr")},
+    **frames.KINDS,
+    **tensors.KINDS,
 }
 # What pickle and numpy raise on bytes that are no whole pickle.
 _BROKEN = (
@@ -64,6 +67,12 @@ class Record:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
+    def __call__(self, *args: Any) -> "Record":
+        """A record of what a partial stands for, itself only another record: pandas 1.3 writes its blocks so."""
+        if self.kind != "partial" or getattr(self.args[0], "kind", "") != "block":
+            raise ValueError(f"a '{self.kind}' called like a function")
+        return self.args[0](*args)
+
 
 class _Unpickler(pickle.Unpickler):
     """Builds containers and records; refuses everything else by name."""
@@ -76,16 +85,17 @@ class _Unpickler(pickle.Unpickler):
         if kind is not None:
             return type("Record", (Record,), {"kind": kind})
         raise UnsafePickleError(
-            f"the pickle asks for '{module}.{name}', which is not among the things that hpsbench lets a pickle build (plain "
-            "containers, numpy arrays, scipy sparse matrices, chumpy values). Nothing of it was run. Do not use this file "
-            "unless you know why it holds that."
+            f"the pickle asks for '{module}.{name}', which is not among the things that hpsbench lets a pickle build (plain containers, "
+            "numpy arrays, scipy sparse matrices, chumpy values, pandas tables, torch tensors). Nothing of it was run. Do not use this "
+            "file unless you know why it holds that."
         )
 
 
 def load_pickle(path: Path | str, *, encoding: str = "latin1") -> Any:
     """The plain content of a pickle of Python 2 or 3: containers, numpy arrays and scalars, scipy csc and csr matrices.
 
-    A chumpy ``Ch`` becomes its array, a ``Select`` the selected array; another chumpy value stays an inert Record. Raises
+    A chumpy ``Ch`` becomes its array, a ``Select`` the selected array; another chumpy value stays an inert Record. A pandas DataFrame
+    becomes a dict of its columns (rows,), row labels left out; a torch tensor, of whatever device, an array. Raises
     UnsafePickleError for a pickle that asks for anything else, DataError for one that is missing, cut off or broken.
     """
     path = Path(path)
@@ -209,6 +219,8 @@ _MAKERS: dict[str, Callable[[_Resolver, Record], Any]] = {
     "scalar": _Resolver._scalar,
     "csc": lambda self, record: self._sparse(record, scipy.sparse.csc_matrix),
     "csr": lambda self, record: self._sparse(record, scipy.sparse.csr_matrix),
+    **frames.MAKERS,
+    **tensors.MAKERS,
 }
 
 

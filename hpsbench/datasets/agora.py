@@ -1,0 +1,317 @@
+"""AGORA: rendered crowds of clothed scans, with SMPL or SMPL-X fits, at either of its two resolutions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
+from hpsbench.datasets.base_3dpw_files import fingerprint_of
+from hpsbench.datasets.base_agora import (
+    DETECTIONS,
+    FULL_SIZE,
+    SPLITS,
+    AgoraFit,
+    image_paths,
+    intrinsics_of,
+    load_detections,
+    load_fit,
+    read_sized,
+    split_name,
+    table_files,
+)
+from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people
+from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.geometry import project, rotmat_to_rotvec
+from hpsbench.skeleton import joint_names
+from hpsbench.types import Card, Sample, Truth, View
+
+if TYPE_CHECKING:
+    from hpsbench.body.bodies import Bodies
+
+_NO_IMAGE = "image missing"
+_NO_BOX = "nothing of them inside the image"
+_TRAIN_JOINTS = 25
+# A box rule: what the tight box is drawn around, of what lies inside the image. "detections": a file of boxes, for the test split.
+BOX_RULES = ("joints-in-image", "joints25-in-image", "vertices-in-image", "detections")
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One image: its name without .png, its people (None in the test split) and their boxes (P, 4) px."""
+
+    name: str
+    path: Path | None
+    intrinsics: np.ndarray
+    people: AgoraPeople | None
+    boxes_xyxy: np.ndarray
+
+
+class Agora(Dataset):
+    """AGORA at 1280 x 720 with SMPL fits. Subclasses have the other resolution, the SMPL-X fits, or both.
+
+    ``split``: "train" and "validation" have ground truth; "test" has images and no more: its boxes come from AGORA_test_bbox.json
+    (rule "detections"), its truths are NaN and never valid, and it is for making predictions only. "all" is train and validation.
+
+    ``frames``: "all"; "valid" (isValid and 0 <= occlusion <= 90, as AGORA scores); "occlusion-0-10" ... "occlusion-80-90" (of those, one
+    bin). ``bbox``: the tight box, inside the image, of the 24 (SMPL-X: 22) body joints, of the first 25 annotated joints (AGORA's own
+    training script) or of the vertices. People of a missing image, without a box or with one under a pixel are dropped and counted.
+
+    Joints and 2D joints are AGORA's own; the camera follows from the image's name. SMPL parameters come out of smpl_gt where it is
+    unpacked, in the camera frame, always neutral; a kid has no ``betas`` and no ``trans``, since ten shape numbers cannot tell a kid
+    (``fit`` gives all eleven). SMPL-X samples have joints only; ``fit`` gives their parameters. Each image is a track of its own.
+
+    Source: Patel et al. 2021 and AGORA's evaluation code.
+    """
+
+    name = "agora"
+    model: ClassVar[str] = "smpl"
+    size: ClassVar[tuple[int, int]] = (1280, 720)
+    card = Card(
+        name="agora",
+        what="AGORA: renderings of 4,240 clothed scans, 257 of them children, 5 to 15 people per image, with SMPL and SMPL-X fits",
+        source="https://agora.is.tue.mpg.de",
+        licence="non-commercial scientific research; register at agora.is.tue.mpg.de; no redistribution of images or fits",
+        paper="Patel et al., AGORA: Avatars in Geography Optimized for Regression Analysis, CVPR 2021",
+    )
+    splits = SPLITS
+    frame_rules = tuple(FRAME_RULES)
+    box_rules = BOX_RULES
+    # Images per split as quoted from memory in places; no published list was found.
+    known_images: ClassVar[Mapping[str, int]] = {"train": 14_529, "validation": 1_225, "test": 3_387}
+
+    def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
+        for value, kind, names in (
+            (split, "split", (*self.splits, "all")),
+            (frames, "frame rule", FRAME_RULES),
+            (bbox, "box rule", BOX_RULES),
+        ):
+            if value not in names:
+                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
+        if not bbox_scale > 0:
+            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        if (split == "test") != (bbox == "detections"):
+            raise DataError(
+                f"{self.name}/{split} with boxes by '{bbox}': the test split has no ground truth and takes the box rule 'detections' (from "
+                f"{DETECTIONS}), the other splits take {', '.join(BOX_RULES[:-1])}. Change one of them."
+            )
+        self.root, self.bodies = Path(root), bodies
+        self.rules = (frames, bbox, bbox_scale)
+        self._fits: dict[int, AgoraFit | None] = {}
+        scenes, files = self._test_scenes() if split == "test" else self._scenes(split)
+        self._tables = () if split == "test" else tuple(files)
+        self._scenes_of = sorted(scenes, key=lambda scene: split_name(scene.name))
+        self._check_scenes(split)
+        self._places, counts = self._kept()
+        entries = [self._entry(self._scenes_of[s], person) for s, person in self._places]
+        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint_of(files))
+
+    @classmethod
+    def _folder(cls) -> str:
+        return "SMPL" if cls.model == "smpl" else "SMPLX"
+
+    def _scenes(self, split: str) -> tuple[list[_Scene], list[Path]]:
+        """The scenes of the tables of a split, and those tables."""
+        parts = SPLITS[:2] if split == "all" else (split,)
+        by_part = {part: table_files(self.root, self._folder(), part, self.where()) for part in parts}
+        scenes = []
+        for part, files in by_part.items():
+            images = image_paths(self.root, part, self.size)
+            for file in files:
+                scenes += [self._scene(people, part, images.get(people.image)) for people in load_people(file, self.model, self.size)]
+        return scenes, [file for files in by_part.values() for file in files]
+
+    def _scene(self, people: AgoraPeople, split: str, path: Path | None) -> _Scene:
+        K = intrinsics_of(people.image, self.size)
+        _, bbox, scale = self.rules
+        if bbox == "vertices-in-image":
+            points = project(torch.from_numpy(people.vertices.astype(np.float64)), torch.from_numpy(K)).numpy()
+        else:
+            points = people.joints2d[:, : self._body_joints() if bbox == "joints-in-image" else _TRAIN_JOINTS]
+        boxes = boxes_of(points, inside(points, self.size), scale)
+        return _Scene(people.image, path, K, people.slim(split, self._body_joints()), boxes)
+
+    def _test_scenes(self) -> tuple[list[_Scene], list[Path]]:
+        file = self.root / DETECTIONS
+        boxes, images = load_detections(file, self.where()), image_paths(self.root, "test", self.size)
+        scenes = []
+        for name, xywh in boxes.items():
+            corners = np.stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) * (self.size[0] / FULL_SIZE[0])
+            scaled = boxes_of(corners, np.ones(corners.shape[:2], dtype=bool), self.rules[2])
+            scenes.append(_Scene(name, images.get(name), intrinsics_of(name, self.size), None, scaled))
+        return scenes, [file]
+
+    @classmethod
+    def _body_joints(cls) -> int:
+        return len(joint_names(cls._skeleton()))
+
+    @classmethod
+    def _skeleton(cls) -> str:
+        return "smpl24" if cls.model == "smpl" else "smplx22"
+
+    def _check_scenes(self, split: str) -> None:
+        names = [scene.name for scene in self._scenes_of]
+        twice = sorted({name for name, other in pairwise(names) if name == other})
+        if twice:
+            raise DataError(
+                f"{len(twice)} images of {self.name}/{split} are in two tables, the first is {twice[0]}. Unpack the tables again."
+            )
+        if not any(scene.path for scene in self._scenes_of):
+            example = f"{names[0]}{'' if self.size == FULL_SIZE else f'_{self.size[0]}x{self.size[1]}'}.png" if names else "none"
+            raise DataError(
+                f"None of the {len(names):,} images of {self.name}/{split} is in {self.root}. Expected {example} in a folder whose name "
+                f"begins with the split's. Unpack the images of {self.size[0]} x {self.size[1]} there. {self.where()}"
+            )
+
+    def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
+        """Places (scene, person) of the kept samples in order, and the counts."""
+        rule = FRAME_RULES[self.rules[0]]
+        dropped = dict.fromkeys((_NO_IMAGE, *rule, _NO_BOX, TOO_SMALL), 0)
+        places, total = [], 0
+        for s, scene in enumerate(self._scenes_of):
+            boxes = scene.boxes_xyxy
+            masks = {_NO_IMAGE: np.full(len(boxes), scene.path is None)}
+            masks |= {reason: mask(scene.people) for reason, mask in rule.items() if scene.people is not None}
+            masks[_NO_BOX] = np.isnan(boxes[:, 0])
+            masks[TOO_SMALL] = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) < 1
+            kept = np.ones(len(boxes), dtype=bool)
+            total += len(boxes)
+            for reason, mask in masks.items():
+                dropped[reason] += int((kept & mask).sum())
+                kept &= ~mask
+            places += [(s, int(person)) for person in np.flatnonzero(kept)]
+        return places, FrameCounts(total, len(places), dropped)
+
+    def _entry(self, scene: _Scene, person: int) -> Entry:
+        sequence, frame = split_name(scene.name)
+        stem = f"{self.name}/{'test' if scene.people is None else scene.people.split}/{sequence}/{frame:05d}"
+        return Entry(f"{stem}/{person}", stem, f"{stem}/{person}", frame)
+
+    def annotations(self) -> Iterator[AgoraPeople]:
+        """Everybody of the split with all joints and vertices, image by image, whether kept or not: what AGORA's own scores take.
+
+        2D joints are in px of the 4K images, as in prediction files. Reads the tables anew; one is in memory at a time.
+        """
+        for file in self._tables:
+            yield from load_people(file, self.model, FULL_SIZE)
+
+    def person(self, i: int) -> dict[str, Any]:
+        """What AGORA tells of the person of sample ``i``: image, place in it, occlusion %, valid, kid, gender. Not for the test split."""
+        scene, people, person = self._placed(i)
+        return {
+            "image": scene.name,
+            "person": person,
+            "occlusion": float(people.occlusion[person]),
+            "valid": bool(people.evaluated[person]),
+            "kid": bool(people.kid[person]),
+            "gender": people.genders[person],
+        }
+
+    def fit(self, i: int) -> AgoraFit | None:
+        """The body model's parameters of sample ``i``; None where the fits are not unpacked. Raises DataError for a broken file."""
+        if i not in self._fits:
+            _, people, person = self._placed(i)
+            path = self.root / people.fits[person]
+            there = path.is_file()
+            place = {"rotation": people.rotations[person], "shift": people.shifts[person]}
+            self._fits[i] = load_fit(path, self.model, **place) if there else None
+        return self._fits[i]
+
+    def _placed(self, i: int) -> tuple[_Scene, AgoraPeople, int]:
+        s, person = self._places[i]
+        scene = self._scenes_of[s]
+        if scene.people is None:
+            raise DataError(f"{self.name}/test has no ground truth. Take the split 'validation'.")
+        return scene, scene.people, person
+
+    def sample_at(self, i: int) -> Sample:
+        """The ``i``-th sample; reads the person's fit, if it has one, and leaves the image unread."""
+        entry, (s, person) = self._entries[i], self._places[i]
+        scene = self._scenes_of[s]
+        truth = self._no_truth() if scene.people is None else self._truth(i, scene, person)
+        view = View(partial(read_sized, scene.path, self.size), entry.image_key, scene.boxes_xyxy[person], scene.intrinsics)
+        return Sample(entry.id, view, truth, split_name(scene.name)[0], entry.track, entry.frame, self.size)
+
+    def _no_truth(self) -> Truth:
+        count = self._body_joints()
+        return Truth(np.full((count, 3), np.nan), self._skeleton(), np.full((count, 2), np.nan), np.zeros(count, dtype=bool))
+
+    def _truth(self, i: int, scene: _Scene, person: int) -> Truth:
+        people = scene.people
+        joints = people.joints[person]
+        keypoints = people.joints2d[person]
+        return Truth(
+            joints=joints,
+            skeleton=self._skeleton(),
+            joints2d=project(torch.from_numpy(joints), torch.from_numpy(scene.intrinsics)).numpy(),
+            valid=np.ones(len(joints), dtype=bool),
+            **(self._smpl(i) if self.model == "smpl" else {"gender": people.genders[person]}),
+            keypoints2d=np.concatenate([keypoints, np.ones((len(keypoints), 1))], axis=1),
+            keypoints_skeleton=self._skeleton(),
+        )
+
+    def _smpl(self, i: int) -> dict[str, np.ndarray]:
+        """SMPL's parameters in the camera frame as ``Truth`` takes them; nothing where the fits are not unpacked."""
+        fit = self.fit(i)
+        if fit is None:
+            return {}
+        root = rotmat_to_rotvec(torch.from_numpy(fit.orientation())).numpy()
+        found = {"rotvecs": np.concatenate([root[None], fit.params["body_pose"]])}
+        betas = fit.params["betas"]
+        if len(betas) == 10:
+            found["betas"] = betas
+            if self.bodies is not None:
+                pelvis = self.bodies.neutral.rest_joints(torch.from_numpy(betas)[None])[0, 0]
+                found["trans"] = fit.transl(pelvis.double().cpu().numpy())
+        return found
+
+    @classmethod
+    def splits_in(cls, root: Path) -> tuple[str, ...]:
+        """Those splits with ground truth whose tables lie below ``root``. Raises DataError where there is none."""
+        found = tuple(split for split in SPLITS[:2] if list((root / cls._folder()).glob(f"{split}_*_withjv.pkl")))
+        if not found:
+            table_files(root, cls._folder(), "validation", cls.where())
+        return found
+
+    @classmethod
+    def inspect(cls, root: Path) -> list[tuple[str, str]]:
+        """(level, message) on the images, tables and fits below ``root``."""
+        there = cls.splits_in(root)
+        lines = [("warning", f"{split}: no {cls._folder()}/{split}_*_withjv.pkl") for split in SPLITS[:2] if split not in there]
+        for split in SPLITS:
+            found, known = len(image_paths(root, split, cls.size)), cls.known_images[split]
+            near = 0.95 * known <= found <= 1.05 * known
+            text = f"{split}: {found:,} images of {cls.size[0]} x {cls.size[1]}"
+            lines.append(("ok" if near else "warning", text if near else f"{text}; about {known:,} are expected"))
+        fits = root / f"{cls.model}_gt"
+        lines.append(
+            ("ok", f"fits: {fits}") if fits.is_dir() else ("warning", f"no {fits}: no body parameters. Unpack {fits.name}.zip there")
+        )
+        return lines
+
+
+class Agora4K(Agora):
+    """AGORA at 3840 x 2160 with SMPL fits."""
+
+    name = "agora-4k"
+    size = FULL_SIZE
+
+
+class AgoraX(Agora):
+    """AGORA at 1280 x 720 with SMPL-X fits."""
+
+    name = "agora-smplx"
+    model = "smplx"
+
+
+class AgoraX4K(AgoraX):
+    """AGORA at 3840 x 2160 with SMPL-X fits."""
+
+    name = "agora-smplx-4k"
+    size = FULL_SIZE

@@ -1,0 +1,134 @@
+"""One of AGORA's tables as checked people, image by image."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpsbench.datasets.base_agora import FULL_SIZE, camera_of, opencv_axes, placements
+from hpsbench.errors import DataError
+from hpsbench.safeload import load_pickle
+
+_JOINTS = {"smpl": 45, "smplx": 127}
+_VERTICES = {"smpl": 6890, "smplx": 10475}
+_LISTS = ("X", "Y", "Z", "Yaw", "gender", "kid", "occlusion", "isValid", "gt_joints_2d", "gt_joints_3d", "gt_verts")
+_SCALARS = ("imgPath", "camX", "camY", "camZ", "camYaw")
+_GENDERS = ("male", "female", "neutral")
+_AGAIN = "Unpack the tables again."
+_HIGHEST_OCCLUSION = 90.0
+
+
+@dataclass(frozen=True)
+class AgoraPeople:
+    """The P people of one image, in the table's order; camera frame, metres.
+
+    ``image`` is the 4K name without .png. ``joints`` (P, J, 3), ``joints2d`` (P, J, 2) px of the images in use, ``vertices`` (P, V, 3) or
+    None; ``occlusion`` (P,) percent; ``evaluated`` (P,) bool: isValid and 0 <= occlusion <= 90; ``kid`` (P,) bool; ``fits`` paths of
+    the fits below the dataset's folder; ``rotations`` (P, 3, 3) and ``shifts`` (P, 3): from a scan's own frame to the camera frame.
+    """
+
+    image: str
+    joints: np.ndarray
+    joints2d: np.ndarray
+    vertices: np.ndarray | None
+    occlusion: np.ndarray
+    evaluated: np.ndarray
+    kid: np.ndarray
+    genders: tuple[str, ...]
+    fits: tuple[str, ...]
+    rotations: np.ndarray
+    shifts: np.ndarray
+    split: str = ""
+
+    def slim(self, split: str, joints: int) -> "AgoraPeople":
+        """Without vertices, with the first ``joints`` joints, in a named split: what stays in memory."""
+        return replace(self, joints=self.joints[:, :joints].copy(), joints2d=self.joints2d[:, :joints].copy(), vertices=None, split=split)
+
+
+def _bin(low: int) -> Callable[[AgoraPeople], np.ndarray]:
+    """Whom the rule of one occlusion bin drops: [low, low + 10) percent, the last one up to 90 itself."""
+    high = low + 10 if low < 80 else np.nextafter(_HIGHEST_OCCLUSION, 100)
+    return lambda people: ~((people.occlusion >= low) & (people.occlusion < high))
+
+
+# A frame rule: the reasons for dropping a person, each with the mask (P,) of whom it drops.
+FRAME_RULES: dict[str, dict[str, Callable[[AgoraPeople], np.ndarray]]] = {
+    "all": {},
+    **{
+        f"occlusion-{low}-{low + 10}": {
+            "not valid": lambda people: ~people.evaluated,
+            f"occlusion not in {low} to {low + 10} %": _bin(low),
+        }
+        for low in range(0, 90, 10)
+    },
+    "valid": {"not valid": lambda people: ~people.evaluated},
+}
+
+
+def load_people(path: Path, model: str, size: tuple[int, int]) -> Iterator[AgoraPeople]:
+    """The people of each image of one table; ``model`` "smpl" or "smplx", ``size`` (width, height) of the images in use.
+
+    Raises DataError where the file is corrupt, lacks a column or holds arrays of another shape or with NaN, UnsafePickleError where
+    it asks for more than a table.
+    """
+    table = load_pickle(path)
+    path_column = f"gt_path_{model}"
+    if not isinstance(table, dict):
+        raise DataError(f"{path} holds a {type(table).__name__}, expected a pandas table. {_AGAIN}")
+    missing = [name for name in (*_SCALARS, *_LISTS, path_column) if name not in table]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table)) or 'none'}. {_AGAIN}")
+    for i in range(len(table["imgPath"])):
+        yield _people(path, {name: column[i] for name, column in table.items()}, model, size)
+
+
+def _people(path: Path, row: Mapping[str, Any], model: str, size: tuple[int, int]) -> AgoraPeople:
+    image = str(row["imgPath"]).removesuffix(".png")
+    lengths = {name: len(row[name]) if hasattr(row[name], "__len__") else 0 for name in (*_LISTS, f"gt_path_{model}")}
+    count = lengths["X"]
+    uneven = [f"{length} in {name}" for name, length in lengths.items() if length != count]
+    if uneven:
+        raise DataError(f"{path}: image {image} has {count} people in X, but {', '.join(uneven)}. {_AGAIN}")
+
+    def array(name: str, *shape: int) -> np.ndarray:
+        return _array(f"{path}: image {image}: '{name}'", row[name], (count, *shape))
+
+    camera = camera_of(image, row)
+    rotations, shifts = placements(camera, opencv_axes(array("X"), array("Y"), array("Z")), array("Yaw"))
+    occlusion, n = array("occlusion"), _JOINTS[model]
+    return AgoraPeople(
+        image=image,
+        joints=array("gt_joints_3d", n, 3),
+        joints2d=array("gt_joints_2d", n, 2) * (size[0] / FULL_SIZE[0]),
+        vertices=array("gt_verts", _VERTICES[model], 3).astype(np.float32),
+        occlusion=occlusion,
+        evaluated=(array("isValid") != 0) & (occlusion >= 0) & (occlusion <= _HIGHEST_OCCLUSION),
+        kid=array("kid") != 0,
+        genders=_genders(path, image, row["gender"]),
+        fits=tuple(str(fit).removesuffix(".obj").removesuffix(".pkl") + ".pkl" for fit in row[f"gt_path_{model}"]),
+        rotations=rotations,
+        shifts=shifts,
+    )
+
+
+def _array(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        found = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is no array of numbers ({error}). Expected shape {shape}. {_AGAIN}") from error
+    if found.size == 0 == shape[0]:
+        return np.empty(shape)
+    if found.shape != shape:
+        raise DataError(f"{what} has shape {found.shape}, expected {shape}. {_AGAIN}")
+    if not np.isfinite(found).all():
+        raise DataError(f"{what} holds NaN or infinity, expected finite numbers. {_AGAIN}")
+    return found
+
+
+def _genders(path: Path, image: str, entry: Any) -> tuple[str, ...]:
+    genders = tuple(str(gender) for gender in entry)
+    if any(gender not in _GENDERS for gender in genders):
+        raise DataError(f"{path}: image {image}: 'gender' is {list(genders)}, expected {', '.join(_GENDERS)}. {_AGAIN}")
+    return genders

@@ -1,0 +1,59 @@
+"""Files of the raw Human3.6M release: poses in NASA's CDF and person rectangles in MATLAB's v7.3."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpsbench.errors import DataError, MissingExtraError
+
+
+def load_pose(path: Path, width: int) -> np.ndarray:
+    """The variable ``Pose`` of a CDF file, (F, 32, width) float64 as the file has it: mm for width 3, px for width 2.
+
+    Raises DataError for a file that is no CDF, is cut off or holds something else, MissingExtraError without cdflib.
+    """
+    try:
+        import cdflib
+    except ImportError as error:
+        raise MissingExtraError("cdflib", "h36m", "Reading Human3.6M's raw poses (CDF)") from error
+    if not path.is_file():
+        raise DataError(f"No pose file {path}. Unpack that subject's pose archives.")
+    try:
+        with cdflib.CDF(str(path)) as file:
+            pose = np.asarray(file.varget("Pose"), dtype=np.float64)
+    except Exception as error:  # cdflib's own, and whatever its parser stumbles on in a cut file
+        raise DataError(
+            f"{path} is no CDF with a variable 'Pose' ({type(error).__name__}: {error}). It is cut off or damaged: unpack it again."
+        ) from error
+    if pose.ndim == 3 and len(pose) == 1:
+        pose = pose[0]
+    if pose.ndim != 2 or pose.shape[1] != 32 * width or not np.isfinite(pose).all():
+        raise DataError(f"{path}: 'Pose' has shape {pose.shape}, expected (1, frames, {32 * width}) finite numbers. Unpack it again.")
+    return pose.reshape(-1, 32, width)
+
+
+def load_boxes(path: Path, frames: np.ndarray) -> np.ndarray:
+    """The rectangles (N, 4) xyxy px of the ``frames`` (N,) in a mask file, min to max + 1 of its ones as SPIN; NaN: none.
+
+    ``Masks`` (F, 1) refers to images that are stored transposed. Frames beyond the last mask have none. Raises DataError.
+    """
+    boxes = np.full((len(frames), 4), np.nan)
+    try:
+        with h5py.File(path, "r") as file:
+            masks = file["Masks"]
+            for row, frame in enumerate(frames.tolist()):
+                if frame < masks.shape[0]:
+                    boxes[row] = _rectangle(np.asarray(file[masks[frame, 0]]).T)
+    except (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{path} is no v7.3 file of masks ({type(error).__name__}: {error}). Unpack Segments_mat_gt_bb of that subject again."
+        ) from error
+    return boxes
+
+
+def _rectangle(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return np.full(4, np.nan)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)

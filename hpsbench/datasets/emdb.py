@@ -1,0 +1,222 @@
+"""EMDB: people with electromagnetic sensors filmed by a moving phone, SMPL ground truth in the world."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from hpsbench.body.kinematics import forward_kinematics
+from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
+from hpsbench.datasets.base_3dpw_files import fingerprint_of
+from hpsbench.datasets.base_emdb import World, load_world, sequence_files
+from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
+from hpsbench.image import image_size, read_image
+from hpsbench.skeleton import PARENTS
+from hpsbench.types import Card, Sample, Truth, View
+
+if TYPE_CHECKING:
+    from hpsbench.body.bodies import Bodies
+
+_FRAME_RULES = ("all", "good")
+_BOX_RULES = {"joints-in-image": "no joint inside the image", "annotated": "no annotated box"}
+_NOT_GOOD = "not a good frame"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A sequence in the camera frame: ``rotvecs`` (N, 24, 3), ``trans`` (N, 3) m or None, ``joints`` (N, 24, 3) m and ``joints2d``
+    (N, 24, 2) px, ``valid`` (N, 24) bool, ``keypoints`` (N, 24, 3) with confidence 0 or 1, ``boxes`` (N, 4) px or NaN."""
+
+    world: World
+    rotvecs: np.ndarray
+    trans: np.ndarray | None
+    joints: np.ndarray
+    joints2d: np.ndarray
+    valid: np.ndarray
+    keypoints: np.ndarray
+    boxes: np.ndarray
+
+
+class Emdb(Dataset):
+    """EMDB as unpacked: P0 to P9 with a folder for each sequence, one person in each.
+
+    ``split``: "emdb1" (body pose), "emdb2" (global trajectory) or "all"; a sequence can be in both, and an id holds "test" in all:
+    "emdb/test/P0_<sequence>/00005/0". ``frames``: "all", or "good" (good_frames_mask). ``bbox``: "joints-in-image", the tight box of kp2d
+    inside the image, or "annotated".
+
+    The files hold SMPL parameters and 2D joints, no 3D ones: ``joints`` are those of the gendered one of ``bodies``, and the joints2d
+    their projection. Without ``bodies`` the joints are NaN, not valid, and joints2d is kp2d. In frames that are not good no joint is valid.
+    Source: Kaufmann et al. 2023, and the authors' repository.
+    """
+
+    name = "emdb"
+    card = Card(
+        name="emdb",
+        what="EMDB: ten people with electromagnetic sensors filmed in and out of doors by a moving phone, SMPL ground truth",
+        source="https://emdb.ait.ethz.ch (form, approval by e-mail)",
+        licence="non-commercial research only, no redistribution, cite the paper",
+        paper="Kaufmann et al., EMDB: The Electromagnetic Database of Global 3D Human Pose and Shape in the Wild, ICCV 2023",
+    )
+    splits = ("emdb1", "emdb2")
+    frame_rules = _FRAME_RULES
+    box_rules = tuple(_BOX_RULES)
+    # Sequences as commonly quoted; no published list was found.
+    known_sequences: ClassVar[dict[str, int]] = {"emdb1": 17, "emdb2": 25, "all": 81}
+
+    def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
+        for value, kind, names in (
+            (split, "split", (*self.splits, "all")),
+            (frames, "frame rule", _FRAME_RULES),
+            (bbox, "box rule", _BOX_RULES),
+        ):
+            if value not in names:
+                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
+        if not bbox_scale > 0:
+            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.root = Path(root)
+        self.rules = (frames, bbox, bbox_scale)
+        files = sequence_files(self.root, self.where())
+        read = {path: load_world(path) for path in files}
+        worlds = {path: world for path, world in read.items() if split in ("all", *world.subsets)}
+        if not worlds:
+            raise DataError(f"None of the {len(files)} sequences in {self.root} is in {split}. Get those of {split} too. {self.where()}")
+        self._sequences = [self._seen(world, bodies) for world in worlds.values()]
+        self._places, counts = self._kept()
+        super().__init__(
+            [self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(list(worlds))
+        )
+        self._check_images()
+
+    def _seen(self, world: World, bodies: "Bodies | None") -> _Seen:
+        R, t = (torch.from_numpy(part) for part in (world.extrinsics[:, :3, :3], world.extrinsics[:, :3, 3]))
+        rotmats = rotvec_to_rotmat(torch.from_numpy(world.poses))
+        rotmats[:, 0] = R @ rotmats[:, 0]
+        rotvecs = world.poses.copy()
+        rotvecs[:, 0] = rotmat_to_rotvec(rotmats[:, 0]).numpy()
+        trans, joints, joints2d = None, np.full((len(world.good), 24, 3), np.nan), world.keypoints
+        if bodies is not None:
+            rest = bodies[world.gender].rest_joints(torch.from_numpy(world.betas)[None])[0].double().cpu()
+            moved = (R @ (torch.from_numpy(world.trans) + rest[0])[..., None])[..., 0] + t - rest[0]
+            local, _ = forward_kinematics(rotmats, rest.expand(len(rotmats), 24, 3), PARENTS["smpl24"])
+            trans, joints = moved.numpy(), (local + moved[:, None]).numpy()
+            joints2d = project(torch.from_numpy(joints), torch.from_numpy(world.intrinsics)).numpy()
+        _, bbox, scale = self.rules
+        if bbox == "annotated":
+            corners = world.boxes.reshape(-1, 2, 2)
+            boxes = boxes_of(corners, np.isfinite(corners).all(-1), scale)
+        else:
+            boxes = boxes_of(world.keypoints, inside(world.keypoints, world.size), scale)
+        good = np.repeat(world.good[:, None], 24, axis=1)
+        return _Seen(
+            world=world,
+            rotvecs=rotvecs,
+            trans=trans,
+            joints=joints,
+            joints2d=joints2d,
+            valid=np.isfinite(joints).all(-1) & good,
+            keypoints=np.concatenate([world.keypoints, good[..., None]], axis=-1),
+            boxes=boxes,
+        )
+
+    def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
+        """Places (sequence, frame) of the kept samples in order, and the counts."""
+        frames, bbox, _ = self.rules
+        dropped = dict.fromkeys(([_NOT_GOOD] if frames == "good" else []) + [_BOX_RULES[bbox], TOO_SMALL], 0)
+        places, total = [], 0
+        for s, sequence in enumerate(self._sequences):
+            width, height = (sequence.boxes[:, 2:] - sequence.boxes[:, :2]).T
+            masks = {_NOT_GOOD: ~sequence.world.good, _BOX_RULES[bbox]: np.isnan(width), TOO_SMALL: np.maximum(width, height) < 1}
+            kept = np.ones(len(width), dtype=bool)
+            total += len(width)
+            for reason in dropped:
+                dropped[reason] += int((kept & masks[reason]).sum())
+                kept &= ~masks[reason]
+            places += [(s, int(frame)) for frame in np.flatnonzero(kept)]
+        return places, FrameCounts(total, len(places), dropped)
+
+    def _entry(self, s: int, frame: int) -> Entry:
+        stem = f"{self.name}/test/{self._sequences[s].world.name}"
+        return Entry(f"{stem}/{frame:05d}/0", f"{stem}/{frame:05d}", f"{stem}/0", frame)
+
+    def _image_path(self, s: int, frame: int) -> Path:
+        return self._sequences[s].world.folder / "images" / f"{frame:05d}.jpg"
+
+    def _check_images(self) -> None:
+        """Raises DataError where a kept sample has no image file, or a sequence's first is of another size than its camera."""
+        folders = [sequence.world.folder / "images" for sequence in self._sequences]
+        there = [set(os.listdir(folder)) if folder.is_dir() else set() for folder in folders]
+        missing = [(s, frame) for s, frame in self._places if f"{frame:05d}.jpg" not in there[s]]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {len(self._places):,} images of {self.name}/{self.split} are missing, the first is "
+                f"{self._image_path(*missing[0])}. Unpack all of its images. {self.where()}"
+            )
+        for s, frame in dict(reversed(self._places)).items():
+            path, size = self._image_path(s, frame), self._sequences[s].world.size
+            if image_size(path) != size:
+                _refuse(path, image_size(path), size)
+
+    def sample_at(self, i: int) -> Sample:
+        """The ``i``-th sample: a few slices, the image unread."""
+        entry, (s, frame) = self._entries[i], self._places[i]
+        sequence = self._sequences[s]
+        world = sequence.world
+        truth = Truth(
+            joints=sequence.joints[frame],
+            skeleton="smpl24",
+            joints2d=sequence.joints2d[frame],
+            valid=sequence.valid[frame],
+            rotvecs=sequence.rotvecs[frame],
+            betas=world.betas,
+            trans=None if sequence.trans is None else sequence.trans[frame],
+            gender=world.gender,
+            keypoints2d=sequence.keypoints[frame],
+            keypoints_skeleton="smpl24",
+        )
+        view = View(partial(_read_sized, self._image_path(s, frame), world.size), entry.image_key, sequence.boxes[frame], world.intrinsics)
+        return Sample(entry.id, view, truth, world.name, entry.track, frame, world.size)
+
+    @classmethod
+    def splits_in(cls, root: Path) -> tuple[str, ...]:
+        """Those of ``splits`` that a sequence below ``root`` is in. Raises DataError where there is none, or a pickle is broken."""
+        there = {subset for path in sequence_files(Path(root), cls.where()) for subset in load_world(path).subsets}
+        return tuple(split for split in cls.splits if split in there)
+
+    @classmethod
+    def inspect(cls, root: Path) -> list[tuple[str, str]]:
+        """(level, message): sequences against the quoted number, and each whose number of images is not that of its frames."""
+        files = sequence_files(Path(root), cls.where())
+        lines = [_against("all: sequences", len(files), cls.known_sequences["all"])]
+        for path in files:
+            found, frames = len(list((path.parent / "images").glob("*.jpg"))), len(load_world(path).good)
+            if found != frames:
+                lines.append(("error", f"{path.parent}: {found:,} images, but its pickle has {frames:,} frames"))
+        return lines
+
+    def against_known(self) -> list[tuple[str, str]]:
+        """(level, message): the sequences read against the quoted number."""
+        return [_against(f"{self.split}: sequences", len(self._sequences), self.known_sequences[self.split])]
+
+
+def _against(what: str, found: int, known: int) -> tuple[str, str]:
+    return ("ok", f"{what}: {found:,}") if found == known else ("warning", f"{what}: {found:,}, where {known:,} are quoted")
+
+
+def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The image (H, W, 3). Raises DataError where it is missing, broken or not of its sequence's ``size``."""
+    image = read_image(path)
+    if image.shape[1::-1] != size:
+        _refuse(path, image.shape[1::-1], size)
+    return image
+
+
+def _refuse(path: Path, found: tuple[int, int], size: tuple[int, int]) -> None:
+    raise DataError(
+        f"{path} is {found[0]} x {found[1]} px, expected {size[0]} x {size[1]} as its camera says. Use the images as they were published."
+    )

@@ -1,0 +1,140 @@
+"""Human3.6M's joints in the world frame as lifting papers keep them: VideoPose3D's npz and Martinez's h5."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpsbench.datasets.base_h36m import H36MLayout, card_of
+from hpsbench.datasets.base_h36m_camera import find_metadata, load_metadata
+from hpsbench.datasets.base_h36m_clips import Annotated
+from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
+from hpsbench.errors import DataError
+from hpsbench.safeload import load_pickle
+
+_NPZ, _KEY = "data_3d_h36m.npz", "positions_3d"
+_H5_FOLDER, _H5_KEY = "MyPoses/3D_positions", "3D_positions"
+
+
+class _WorldForm(H36MLayout):
+    """Sequences in the world frame, seen by the four cameras of a metadata.xml beside them. Neither form holds cameras or pictures."""
+
+    def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
+        """(name, joints (F, 32, 3) m) of a subject's sequences; appends the files that were read to ``_files``."""
+        raise NotImplementedError
+
+    def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
+        metadata = find_metadata(self.root, self.where())
+        cameras = load_metadata(metadata)
+        self._files.append(metadata)
+        chosen = set(wanted)
+        for subject in sorted({clip.subject for clip in wanted}):
+            for name, joints in self._sequences(subject):
+                key = sequence_of(subject, name)
+                if key is None:
+                    raise DataError(f"{self.root}: S{subject} has no sequence '{name}' in Human3.6M. Expected names as 'Directions 1'.")
+                for c in range(len(CAMERAS)):
+                    clip, camera = Clip(subject, *key, c), cameras[subject, c]
+                    if clip in chosen:
+                        yield Annotated(clip, camera, np.arange(len(joints)), camera.to_camera(joints), "h36m32")
+
+
+def _clips_named(subject: int, names: Iterable[str]) -> set[Clip]:
+    keys = (sequence_of(subject, name) for name in names)
+    return {Clip(subject, *key, c) for key in keys if key for c in range(len(CAMERAS))}
+
+
+class H36MNpz(_WorldForm):
+    """``data_3d_h36m.npz`` of VideoPose3D: 32 joints in metres in the world frame, beside metadata.xml and pictures.
+
+    Its pickled dict is read without running code. ``h36m``'s folders of videos or images go beside it.
+    """
+
+    name = "h36m-npz"
+    card = card_of("h36m-npz", "VideoPose3D's data_3d_h36m.npz", "http://vision.imar.ro/human3.6m through VideoPose3D's DATASETS.md")
+
+    def _expected(self) -> str:
+        return f"{_NPZ} with the subjects as 'S9' and their sequences as 'Directions 1'"
+
+    def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
+        path = self.root / _NPZ
+        if path not in self._files:
+            self._files.append(path)
+            self._subjects = load_npz(path, self.where())
+        for name, joints in self._subjects.get(f"S{subject}", {}).items():
+            yield str(name), _checked(path, f"S{subject} {name}", joints)
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in super().__getstate__().items() if key != "_subjects"}
+
+    @classmethod
+    def _clips_in(cls, root: Path) -> set[Clip]:
+        subjects = load_npz(root / _NPZ, cls.where())
+        return set().union(*(_clips_named(subject, subjects.get(f"S{subject}", ())) for subject in SUBSETS["all"].subjects))
+
+
+class H36MMartinez(_WorldForm):
+    """Martinez's h36m folder: S9/MyPoses/3D_positions/Directions 1.h5, 32 joints in millimetres in the world frame."""
+
+    name = "h36m-martinez"
+    card = card_of(
+        "h36m-martinez", "the h5 files of 3d-pose-baseline (Martinez)", "http://vision.imar.ro/human3.6m; h36m.zip was withdrawn"
+    )
+
+    def _expected(self) -> str:
+        return f"S9/{_H5_FOLDER}/Directions 1.h5, and so on"
+
+    def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
+        for path in sorted((self.root / f"S{subject}" / _H5_FOLDER).glob("*.h5")):
+            try:
+                with h5py.File(path, "r") as file:
+                    joints = np.asarray(file[_H5_KEY], dtype=np.float64)
+            except (OSError, KeyError, ValueError) as error:
+                raise DataError(f"{path} is no h5 file with '{_H5_KEY}' ({error}). Copy it again.") from error
+            if joints.ndim != 2 or len(joints) != 96:
+                raise DataError(f"{path}: '{_H5_KEY}' has shape {joints.shape}, expected (96, frames). Copy it again.")
+            self._files.append(path)
+            yield path.stem.replace("_", " "), joints.T.reshape(-1, 32, 3) / 1000
+
+    @classmethod
+    def _clips_in(cls, root: Path) -> set[Clip]:
+        folders = {subject: root / f"S{subject}" / _H5_FOLDER for subject in SUBSETS["all"].subjects}
+        found = set().union(*(_clips_named(s, (path.stem.replace("_", " ") for path in f.glob("*.h5"))) for s, f in folders.items()))
+        if not found:
+            raise DataError(f"No S*/{_H5_FOLDER}/*.h5 in {root}. {cls.where()}")
+        return found
+
+
+def load_npz(path: Path, where: str) -> Mapping[str, Mapping[str, Any]]:
+    """{"S9": {"Directions 1": (F, 32, 3) m}} of a data_3d_h36m.npz, whose pickle can run nothing. Raises DataError, UnsafePickleError."""
+    if not path.is_file():
+        raise DataError(f"No {path}. {where}")
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{_KEY}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+            pickled = stream.read()
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is no npz with '{_KEY}' ({error}). It is cut off or another file: make it again.") from error
+    if not dtype.hasobject or shape != ():
+        raise DataError(f"{path}: '{_KEY}' is an array of {dtype} {shape}, expected one pickled dict of subjects. Make it again.")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"{path.name} {_KEY}"
+        copy.write_bytes(pickled)
+        content = load_pickle(copy)
+    subjects = content.item() if isinstance(content, np.ndarray) and content.shape == () else content
+    if not isinstance(subjects, dict) or not all(isinstance(actions, dict) for actions in subjects.values()):
+        raise DataError(f"{path}: '{_KEY}' holds no dict of subjects, expected {{'S9': {{'Directions 1': ...}}}}. Make it again.")
+    return subjects
+
+
+def _checked(path: Path, name: str, joints: Any) -> np.ndarray:
+    array = np.asarray(joints)
+    if array.dtype.kind != "f" or array.ndim != 3 or array.shape[1:] != (32, 3):
+        raise DataError(f"{path}: {name} has shape {array.shape}, expected (frames, 32, 3) with all 32 joints. Make it again.")
+    return array.astype(np.float64)

@@ -1,0 +1,268 @@
+"""The EMDB reader, on people of the embedded body laid out as EMDB."""
+
+import pickle
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from layouts.emdb import Walk, record, write_emdb
+
+from hpsbench.body.bodies import load_bodies
+from hpsbench.datasets.emdb import Emdb
+from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
+from hpsbench.geometry import rotvec_to_rotmat
+
+N = 5
+
+
+@pytest.fixture(scope="module")
+def bodies():
+    return load_bodies(None, dtype=torch.float64)
+
+
+def make_walk(bodies, subject, sequence, gender, subsets, size, **more):
+    """A person who walks through a world, z up, before a camera that turns and goes with them."""
+    rng = np.random.default_rng(len(sequence) + int(subject[1:]))
+    rotvecs = np.tile(rng.normal(0, 0.2, (24, 3)), (N, 1, 1)) + rng.normal(0, 0.03, (N, 24, 3))
+    upright = cv2.Rodrigues(np.array([np.pi / 2, 0, 0]))[0]
+    for i in range(N):
+        rotvecs[i, 0] = cv2.Rodrigues(cv2.Rodrigues(np.array([0, 0, 0.4 * i]))[0] @ upright)[0][:, 0]
+    betas = rng.normal(0, 0.6, 10)
+    trans = np.stack([0.3 * np.arange(N), np.full(N, 2.0), np.full(N, 1.1)], axis=-1)
+    output = bodies[gender](torch.from_numpy(np.tile(betas, (N, 1))), rotvecs=torch.from_numpy(rotvecs), trans=torch.from_numpy(trans))
+    joints = output.joints.numpy()
+    extrinsics = np.tile(np.eye(4), (N, 1, 1))
+    look = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    extrinsics[:, :3, :3] = rotvec_to_rotmat(torch.from_numpy(rng.normal(0, 0.06, (N, 3)))).numpy() @ look
+    extrinsics[:, :3, 3] = [0, 0, 4.5] - np.einsum("nij,nj->ni", extrinsics[:, :3, :3], joints[:, 0])
+    K = np.array([[1.1 * size[1], 0, size[0] / 2 + 3], [0, 1.1 * size[1], size[1] / 2 - 2], [0, 0, 1]])
+    return Walk(subject, sequence, gender, subsets, size, rotvecs, betas, trans, joints, extrinsics, K, **more)
+
+
+@pytest.fixture(scope="module")
+def walks(bodies):
+    return [
+        make_walk(bodies, "P0", "00_stairs", "male", ("emdb1",), (144, 192), bad=(1,), boxless=(3,)),
+        make_walk(bodies, "P0", "09_outdoor_walk", "female", ("emdb1", "emdb2"), (144, 192)),
+        make_walk(bodies, "P2", "20_park", "female", ("emdb2",), (192, 144)),
+        make_walk(bodies, "P9", "77_neither", "neutral", (), (144, 192)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, walks):
+    root = tmp_path_factory.mktemp("emdb")
+    write_emdb(root, walks)
+    return root
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "EMDB")
+
+
+def opened(root, *, split="all", frames="all", bbox="joints-in-image", scale=1.0, bodies=None):
+    return Emdb(root, split=split, frames=frames, bbox=bbox, bbox_scale=scale, bodies=bodies)
+
+
+def changed(root, walk, change):
+    content = record(walk)
+    change(content)
+    walk.file(root).write_bytes(pickle.dumps(content))
+
+
+class TestRead:
+    def test_people_in_the_camera(self, written, walks, bodies):
+        """Joints to 0.1 mm, projections to 0.1 px, against the people that went in."""
+        dataset = opened(written, bodies=bodies)
+        by_name = {f"{walk.subject}_{walk.sequence}": walk for walk in walks}
+        assert len(dataset) == 4 * N
+        for sample in dataset:
+            walk = by_name[sample.sequence]
+            np.testing.assert_allclose(sample.truth.joints, walk.seen()[sample.frame], atol=1e-4)
+            np.testing.assert_allclose(sample.truth.joints2d, walk.pixels()[sample.frame], atol=0.1)
+            np.testing.assert_allclose(sample.truth.keypoints2d[:, :2], walk.pixels()[sample.frame], atol=0.1)
+            np.testing.assert_array_equal(sample.view.intrinsics, walk.intrinsics)
+            assert sample.truth.gender == walk.gender
+            assert sample.image_size == walk.size
+
+    def test_ordinary_smpl_call_gives_the_joints(self, written, bodies):
+        samples = list(opened(written, bodies=bodies))
+        rows = {key: torch.from_numpy(np.stack([getattr(s.truth, key) for s in samples])) for key in ("betas", "rotvecs", "trans")}
+        output = bodies.forward(**rows, genders=[s.truth.gender for s in samples])
+        np.testing.assert_allclose(output.joints.numpy(), np.stack([s.truth.joints for s in samples]), atol=1e-6)
+
+    def test_ids_and_subsets(self, written):
+        dataset = opened(written, split="emdb1")
+        names = ("P0_00_stairs", "P0_09_outdoor_walk")
+        assert dataset.ids == [f"emdb/test/{name}/{i:05d}/0" for name in names for i in range(N)]
+        assert dataset.tracks == [f"emdb/test/{name}/0" for name in names]
+        second = opened(written, split="emdb2")
+        assert {sample.sequence for sample in second} == {"P0_09_outdoor_walk", "P2_20_park"}
+        assert set(dataset.ids) & set(second.ids) == {name for name in dataset.ids if "outdoor" in name}
+        assert set(dataset.ids) | set(second.ids) < set(opened(written).ids)
+        assert dataset.fingerprint != second.fingerprint
+
+    @pytest.mark.parametrize(
+        ("frames", "bbox", "kept", "dropped"),
+        [
+            ("all", "joints-in-image", 10, {}),
+            ("good", "joints-in-image", 9, {"not a good frame": 1}),
+            ("good", "annotated", 8, {"not a good frame": 1, "no annotated box": 1}),
+        ],
+    )
+    def test_rules(self, written, frames, bbox, kept, dropped):
+        counts = opened(written, split="emdb1", frames=frames, bbox=bbox).counts
+        assert (counts.total, counts.kept) == (10, kept)
+        assert {reason: count for reason, count in counts.dropped.items() if count} == dropped
+
+    def test_frames_that_are_not_good_have_no_valid_joint(self, written, bodies):
+        dataset = opened(written, split="emdb1", bodies=bodies)
+        assert [bool(sample.truth.valid.all()) for sample in dataset][:3] == [True, False, True]
+        assert not dataset[1].truth.valid.any()
+
+    def test_boxes(self, written, walks):
+        flat = walks[1].pixels()[2]
+        low, high = flat.min(0), flat.max(0)
+        i = opened(written).index_of("emdb/test/P0_09_outdoor_walk/00002/0")
+        np.testing.assert_allclose(opened(written)[i].view.bbox_xyxy, [*low, *high])
+        annotated = opened(written, bbox="annotated", scale=2.0)
+        box = annotated[annotated.index_of("emdb/test/P0_09_outdoor_walk/00002/0")].view.bbox_xyxy
+        np.testing.assert_allclose(box[2:] - box[:2], 2 * (high - low + 16))
+
+    def test_image_i_is_frame_i(self, written):
+        image = opened(written)[3].view.read()
+        assert image.shape == (192, 144, 3)
+        assert abs(float(np.median(image)) - (30 + 25 * 3)) < 3
+
+    def test_without_bodies_nothing_is_made_up(self, written, walks):
+        sample = opened(written)[0]
+        assert np.isnan(sample.truth.joints).all()
+        assert not sample.truth.valid.any()
+        assert sample.truth.trans is None
+        np.testing.assert_allclose(sample.truth.joints2d, walks[0].pixels()[0])
+
+    def test_rubbish_in_a_frame_that_is_not_good(self, copy, walks, bodies):
+        def spoil(content):
+            content["smpl"]["trans"][1] = np.nan
+            content["kp2d"][1] = np.nan
+
+        changed(copy, walks[0], spoil)
+        counts = opened(copy, bodies=bodies).counts
+        assert counts.dropped["no joint inside the image"] == 1
+        assert opened(copy, frames="good", bodies=bodies).counts.kept == 4 * N - 1
+
+    def test_goes_to_worker_processes(self, written):
+        dataset = pickle.loads(pickle.dumps(opened(written)))
+        assert dataset[2].view.read().shape == (192, 144, 3)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "match"), [({"split": "emdb"}, "split"), ({"frames": "valid"}, "frame rule"), ({"bbox": "kp2d"}, "box rule")]
+    )
+    def test_unknown_names(self, written, change, match):
+        with pytest.raises(UnknownNameError, match=match):
+            opened(written, **change)
+
+    def test_box_scale_is_positive(self, written):
+        with pytest.raises(ValueError, match="bbox_scale"):
+            opened(written, scale=-1)
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(DataError, match=r"No folder .*nowhere.*emdb\.ait\.ethz\.ch"):
+            opened(tmp_path / "nowhere")
+        with pytest.raises(DataError, match="holds nothing"):
+            opened(tmp_path)
+
+    def test_wrong_folder(self, written):
+        with pytest.raises(DataError, match=r"holds 00_stairs, 09_outdoor_walk\. Name the folder above it"):
+            opened(written / "P0")
+
+    def test_missing_pickle(self, copy, walks):
+        walks[1].file(copy).unlink()
+        with pytest.raises(DataError, match=r"1 of 4 sequences .* lack their pickle, the first is .*P0_09_outdoor_walk_data\.pkl"):
+            opened(copy)
+
+    def test_subset_that_is_not_there(self, copy):
+        for folder in ("P0", "P2"):
+            shutil.rmtree(copy / folder)
+        with pytest.raises(DataError, match=r"None of the 1 sequences .* is in emdb2"):
+            opened(copy, split="emdb2")
+        assert len(opened(copy)) == N
+
+    def test_cut_pickle(self, copy, walks):
+        path = walks[0].file(copy)
+        path.write_bytes(path.read_bytes()[:1000])
+        with pytest.raises(DataError, match=r"P0_00_stairs_data\.pkl is not a whole pickle"):
+            opened(copy)
+
+    def test_pickle_that_runs_code(self, copy, walks):
+        walks[0].file(copy).write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+        with pytest.raises(UnsafePickleError, match="system"):
+            opened(copy)
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (lambda content: content.pop("kp2d"), "the pickle lacks kp2d"),
+            (lambda content: content["smpl"].pop("betas"), "'smpl' lacks betas"),
+            (lambda content: content.update(camera=[1]), "'camera' holds a list"),
+            (lambda content: content.update(name="P0_other"), "says that it is sequence 'P0_other'"),
+            (lambda content: content.update(gender="m"), "'gender' is 'm'"),
+            (lambda content: content.update(n_frames=4), r"'good_frames_mask' has shape \(5,\), expected \(4,\)"),
+            (lambda content: content.update(n_frames=None), "'n_frames'"),
+            (lambda content: content["smpl"].update(trans="here"), "'trans' is no array of numbers"),
+            (lambda content: content["camera"]["extrinsics"].__setitem__(0, np.nan), "'extrinsics' holds NaN"),
+            (lambda content: content["bboxes"].update(invalid_idxs=np.array([5])), "'invalid_idxs' holds 5 to 5"),
+        ],
+    )
+    def test_bad_entry(self, copy, walks, change, match):
+        changed(copy, make_copy(walks[0]), change)
+        with pytest.raises(DataError, match=match):
+            opened(copy)
+
+    def test_missing_images(self, copy, walks):
+        (walks[2].folder(copy) / "images/00004.jpg").unlink()
+        with pytest.raises(DataError, match=r"1 of 20 images of emdb/all are missing, the first is .*00004\.jpg"):
+            opened(copy)
+        shutil.rmtree(walks[0].folder(copy) / "images")
+        with pytest.raises(DataError, match="6 of 20 images"):
+            opened(copy)
+
+    def test_resized_and_cut_images(self, copy, walks):
+        folder = walks[0].folder(copy) / "images"
+        original = (folder / "00000.jpg").read_bytes()
+        (folder / "00001.jpg").write_bytes(original[:300])
+        cv2.imwrite(str(folder / "00002.jpg"), np.zeros((96, 72, 3), dtype=np.uint8))
+        dataset = opened(copy)
+        with pytest.raises(DataError, match=r"00001\.jpg is broken"):
+            dataset[1].view.read()
+        with pytest.raises(DataError, match="72 x 96 px, expected 144 x 192"):
+            dataset[2].view.read()
+        cv2.imwrite(str(folder / "00000.jpg"), np.zeros((96, 72, 3), dtype=np.uint8))
+        with pytest.raises(DataError, match="72 x 96 px, expected 144 x 192"):
+            opened(copy)
+
+
+def make_copy(walk):
+    """A walk with arrays of its own, for a test that writes into them."""
+    return pickle.loads(pickle.dumps(walk))
+
+
+class TestCheck:
+    def test_splits_and_counts(self, written, copy):
+        assert Emdb.splits_in(written) == ("emdb1", "emdb2")
+        shutil.rmtree(copy / "P2")
+        shutil.rmtree(copy / "P0/09_outdoor_walk")
+        assert Emdb.splits_in(copy) == ("emdb1",)
+        assert opened(written, split="emdb2").against_known() == [("warning", "emdb2: sequences: 2, where 25 are quoted")]
+
+    def test_inspect(self, copy, walks):
+        (walks[3].folder(copy) / "images/00002.jpg").unlink()
+        assert Emdb.inspect(copy) == [
+            ("warning", "all: sequences: 4, where 81 are quoted"),
+            ("error", f"{walks[3].folder(copy)}: 4 images, but its pickle has 5 frames"),
+        ]
