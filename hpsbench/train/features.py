@@ -86,15 +86,21 @@ def make_features(
     return load_features(path)
 
 
+def _heads(net: HybrikNet, logits: Tensor, feature: Tensor) -> HybrikHeads:
+    uvd, maxvals = expected_uvd(heatmap_probabilities(logits))
+    return HybrikHeads(uvd, maxvals, **net.vector_heads(feature))
+
+
 @torch.no_grad()
 def _seen(net: HybrikNet, crops: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     device = net.init_shape.device
     images = normalise_crops(torch.from_numpy(crops).permute(0, 3, 1, 2).to(device))
     offset, ratio = (torch.from_numpy(labels[key]).to(device) for key in ("offset", "ratio"))
     with torch.autocast(device.type, torch.bfloat16):
-        logits, feature = net.encode(images)
-    uvd, maxvals = expected_uvd(heatmap_probabilities(logits.float()))
-    state = camera_state(HybrikHeads(uvd, maxvals, **net.vector_heads(feature.float())), offset, ratio)
+        views = [net.encode(view) for view in ((images, images.flip(-1)) if net.config.flip else (images,))]
+    views = [(logits.float(), feature.float()) for logits, feature in views]
+    heads = net.average_flip(*views) if net.config.flip else _heads(net, *views[0])
+    state = camera_state(heads, offset, ratio)
     seen = {"joints": state.joints29, "sigma": state.sigma, "phi": state.phi, "betas": state.betas}
     truth = {f"gt_{key}": labels[key] for key in ("joints", "rotmats", "phi", "betas")}
     return {**{key: value.float().cpu().numpy() for key, value in seen.items()}, **truth}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.geometry import rotmat_to_rot6d_rows
 from hpsbench.models.nets.checkpoint import write_weights
 from hpsbench.models.nets.heads import expected_uvd, heatmap_probabilities
 from hpsbench.models.nets.hybrik_net import HybrikConfig, HybrikNet, normalise_crops
@@ -21,16 +20,23 @@ from hpsbench.train.loop import Fit, Schedule, fit, made_by
 from hpsbench.train.losses import hybrik_terms
 from hpsbench.types import Card
 
-STEPS = 6000
+STEPS = 4900
 BATCH = 64
 PARTS = 2
 OCCLUDED = (0.1, 0.5)
 RAMP = 3000
-LEARNING_RATE = 4e-4
-HOT_STEPS = 1158
+LEARNING_RATE = 1.5e-3
 REFRESH_EVERY = 100
 SMALL = HybrikConfig(
-    layers=(2, 3, 4, 2), width=32, deconv=(128, 128), features=256, input_side=192, shrink=2, depth_bins=16, camera=1, intrinsics=True
+    layers=(2, 3, 4, 2),
+    width=32,
+    deconv=(128, 128),
+    features=256,
+    input_side=192,
+    shrink=2,
+    depth_bins=16,
+    camera=1,
+    intrinsics=True,
 )
 
 
@@ -58,9 +64,9 @@ def train_hybrik(
     people = People(cache, held_out)
     mean_betas = people.cache.labels["betas"][people.rows].mean(0)
     config = replace(config, init_betas=tuple(float(value) for value in mean_betas))
-    schedule = Schedule(steps=steps or STEPS, minutes=minutes, lr=LEARNING_RATE, hot_steps=HOT_STEPS)
+    schedule = Schedule(steps=steps or STEPS, minutes=minutes, lr=LEARNING_RATE)
     torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
-    model = Pupil(config).to(device, memory_format=torch.channels_last).train()
+    model = _prepared(HybrikNet(config), torch.device(device))
     rule, cv_threads = Augmentation(side=config.input_side), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -79,7 +85,7 @@ def train_hybrik(
     path = Path(out) / "hybrik.openhps.safetensors"
     model.load_state_dict(run.weights)
     card = hybrik_card(run, len(people.rows), seed=seed, batch_size=batch_size)
-    write_weights(path, model.net, family="hybrik", config=config.to_record(), card=card)
+    write_weights(path, model, family="hybrik", config=config.to_record(), card=card)
     return path
 
 
@@ -119,27 +125,22 @@ class People:
         return [make_batch(self.cache, some, rng, rule) for some in np.array_split(rows, PARTS)]
 
 
-class Pupil(nn.Module):
-    """A network without dropout, and beside it the linear layer that reads orientation and joints off the pooled feature in training."""
-
-    def __init__(self, config: HybrikConfig):
-        super().__init__()
-        self.net = HybrikNet(config)
-        self.pooled = nn.Linear(self.net.fc1.in_features, 6 + 29 * 3)
-        for module in self.net.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+def _prepared(model: HybrikNet, device: torch.device) -> HybrikNet:
+    """The network ready for training, without dropout: nothing may be drawn beside the batch."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.to(device, memory_format=torch.channels_last).train()
 
 
 def _terms(model: nn.Module, batch: tuple[np.ndarray, Mapping[str, np.ndarray]], device: torch.device) -> dict[str, Tensor]:
     """HybrIK's terms on one batch; the convolutions in bfloat16, all else in float32."""
     crops, labels = batch
     images = normalise_crops(torch.from_numpy(crops).permute(0, 3, 1, 2).to(device))
-    truth = {key: torch.from_numpy(labels[key]).to(device) for key in ("uvd", "betas", "phi", "scale", "joints", "rotmats")}
-    truth["rot6d"] = rotmat_to_rot6d_rows(truth["rotmats"][:, 0])
+    truth = {key: torch.from_numpy(labels[key]).to(device) for key in ("uvd", "betas", "phi", "scale")}
     with torch.autocast(device.type, torch.bfloat16):
-        logits, feature = model.net.encode(images)
+        logits, feature = model.encode(images)
     logits, feature = logits.float(), feature.float()
-    heads = model.net.vector_heads(feature)
-    seen = {"uvd": expected_uvd(heatmap_probabilities(logits))[0], "logits": logits, "pooled": model.pooled(feature)}
+    heads = model.vector_heads(feature)
+    seen = {"uvd": expected_uvd(heatmap_probabilities(logits))[0], "logits": logits}
     return hybrik_terms({**heads, **seen, "sigma": heads["sigma"][..., None], "scale": heads["camera"][:, :1]}, truth)

@@ -34,16 +34,13 @@ class Schedule:
     """How long and how fast: ``steps`` optimiser steps or, where given, ``minutes`` of wall time, whichever ends first.
 
     The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over what of the run
-    has passed; the first ``hot_steps`` go at ``hot_lr`` instead. With ``minutes`` that depends on the machine; a run by ``steps`` alone
-    is reproducible.
+    has passed. With ``minutes`` that depends on the machine; a run by ``steps`` alone is reproducible.
     """
 
     steps: int
     minutes: float | None = None
     lr: float = 1e-3
     warmup: int = 200
-    hot_steps: int = 0
-    hot_lr: float = 1e-3
     weight_decay: float = 0.02
     ema: float = 0.998
     clip: float = 5.0
@@ -57,8 +54,6 @@ class Schedule:
     def rate(self, step: int, seconds: float) -> float:
         """The learning rate of a step."""
         climb = max(1, min(self.warmup, self.steps // 10))
-        if step < self.hot_steps:
-            return self.hot_lr * min(1.0, (step + 1) / climb)
         return self.lr * min(1.0, (step + 1) / climb) * 0.5 * (1 + math.cos(math.pi * self.passed(step, seconds)))
 
 

@@ -47,15 +47,12 @@ def hybrik_terms(out: Mapping[str, Tensor], gt: Mapping[str, Tensor]) -> dict[st
     """The weighted terms of HybrIK's criterion, each a scalar; their sum is the loss.
 
     Both sides hold ``uvd`` (B, 29, 3) in crops (depth: 2.2 m), ``betas`` (B, 10), ``phi`` (B, 23, 2), ``scale`` (B, 1); ``out`` also
-    ``sigma`` (B, 29, 1), ``logits`` (B, 29, D, H, W), and ``pooled`` (B, 93): global orientation (6) and twice the joints in metres (87)
-    as read off the pooled feature, which teaches the backbone early which way a person faces; ``gt`` has them as ``rot6d`` (B, 6) and
-    ``joints`` (B, 29, 3). As published but for four things, all for a small network trained from nothing: ``cell_entropy`` and
-    ``pooled`` are added, betas weigh 0.2 and not 1, and the term on rotation matrices (0.01) is left out.
+    ``sigma`` (B, 29, 1) and ``logits`` (B, 29, D, H, W). As published but for three things, all for a small network trained from
+    nothing: ``cell_entropy`` is added, betas weigh 0.2 and not 1, and the term on rotation matrices (0.01) is left out.
     """
     return {
         "uvd": laplace_nll(out["uvd"], out["sigma"], gt["uvd"].clamp(-0.6, 0.6)).mean(),
-        "cells": cell_entropy(out["logits"], gt["uvd"]).mean(),
-        "pooled": (out["pooled"] - torch.cat([gt["rot6d"], 2 * gt["joints"].flatten(1)], dim=1)).abs().mean(),
+        "cells": 0.5 * cell_entropy(out["logits"], gt["uvd"]).mean(),
         "betas": 0.2 * (out["betas"] - gt["betas"]).square().mean(),
         "phi": (out["phi"] - gt["phi"]).square().mean(),
         "scale": (out["scale"] - gt["scale"]).square().mean(),

@@ -23,8 +23,8 @@ from hpsbench.train.loop import Fit, Schedule, fit, keep_memory, made_by
 from hpsbench.train.losses import cycle_terms, draw_mmd_noise, niki_terms, root_relative
 from hpsbench.types import Card
 
-STEPS = 3000
-BATCH = 512
+STEPS = 400
+BATCH = 256
 PARTS = 2
 SMALL = NikiConfig(hidden=192, couplings=8, dropout=0.0)
 SIGMA_NOISE = 1e-3
@@ -35,8 +35,8 @@ class NikiTraining:
     """``cycle``: weight of equations 9 and 10, not in the released criterion; how many passes over the crops, mixed and all occluded."""
 
     cycle: float = 0.0
-    mixed_passes: int = 2
-    occluded_passes: int = 2
+    mixed_passes: int = 1
+    occluded_passes: int = 1
 
     def rules(self, side: int) -> tuple[Augmentation, ...]:
         """The augmentation of each pass over the training crops."""
