@@ -120,7 +120,7 @@ class TestRead:
         ]
         assert [sample.id for sample in dataset] == dataset.ids
         assert dataset.frames() == [[2 * i, 2 * i + 1] for i in range(6)]
-        assert all(len(dataset.track(track)) == 1 for track in dataset.tracks)
+        assert all(len(dataset.track(track)) == 1 for track in list(dataset.track_lengths))
         assert dataset[0].view.image_key == dataset[1].view.image_key != dataset[2].view.image_key
 
     @pytest.mark.parametrize("kind", [Agora, AgoraX])

@@ -98,7 +98,7 @@ class TestRead:
         dataset = opened(written, split="emdb1")
         names = ("P0_00_stairs", "P0_09_outdoor_walk")
         assert dataset.ids == [f"emdb/test/{name}/{i:05d}/0" for name in names for i in range(N)]
-        assert dataset.tracks == [f"emdb/test/{name}/0" for name in names]
+        assert list(dataset.track_lengths) == [f"emdb/test/{name}/0" for name in names]
         second = opened(written, split="emdb2")
         assert {sample.sequence for sample in second} == {"P0_09_outdoor_walk", "P2_20_park"}
         assert set(dataset.ids) & set(second.ids) == {name for name in dataset.ids if "outdoor" in name}

@@ -134,8 +134,8 @@ class TestRaw:
         dataset = opened(raw, split="spin-p2", frames="every-5th")
         stems = ("s_09_act_02_subact_01", "s_09_act_05_subact_02", "s_11_act_02_subact_02", "s_11_act_12_subact_01")
         assert dataset.ids == [f"h36m/test/{stem}_ca_04/{frame:05d}/0" for stem in stems for frame in (0, 5, 10)]
-        assert dataset.tracks == [f"h36m/test/{stem}_ca_04/0" for stem in stems]
-        assert [sample.frame for sample in dataset.track(dataset.tracks[1])] == [0, 5, 10]
+        assert list(dataset.track_lengths) == [f"h36m/test/{stem}_ca_04/0" for stem in stems]
+        assert [sample.frame for sample in dataset.track(list(dataset.track_lengths)[1])] == [0, 5, 10]
         assert dataset.frames() == [[i] for i in range(12)]
 
     def test_a_person_has_one_id_in_every_subset(self, raw):

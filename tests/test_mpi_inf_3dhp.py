@@ -123,7 +123,7 @@ class TestTrain:
         dataset = opened(train, split="S1")
         assert len(dataset) == 14 * FRAMES
         assert dataset.ids[:2] == ["3dhp/train/S1_Seq1_V0/00000/0", "3dhp/train/S1_Seq1_V0/00001/0"]
-        assert dataset.tracks == [f"3dhp/train/S1_Seq1_V{camera}/0" for camera in range(14)]
+        assert list(dataset.track_lengths) == [f"3dhp/train/S1_Seq1_V{camera}/0" for camera in range(14)]
         for sample in dataset:
             camera = int(sample.sequence.partition("V")[2])
             joints = layout.train_seen(worlds[1, 1], camera)[sample.frame]

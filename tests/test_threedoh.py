@@ -84,7 +84,7 @@ class TestRead:
         assert [sample.id for sample in dataset] == dataset.ids
         assert dataset.counts.total == dataset.counts.kept == 3
         assert dataset.frames() == [[0], [1], [2]]
-        assert [len(dataset.track(track)) for track in dataset.tracks] == [1, 1, 1]
+        assert [len(dataset.track(track)) for track in list(dataset.track_lengths)] == [1, 1, 1]
         assert [name.split("/")[1] for name in opened(written, split="all").ids] == ["test", "test", "test", "train"]
         assert ThreeDOH.splits_in(written) == ("train", "test")
 
