@@ -81,6 +81,19 @@ J29_CHILDREN = (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 27, 28, 15, 16, 17, 24, 18, 19,
 # The mesh vertices behind joints 24 to 28 of j29.
 J29_LEAF_VERTICES = (411, 2445, 5905, 3216, 6617)
 
+# Skeletons whose joints of one name are the same points: one body's kinematic joints, one regressor, one motion capture system.
+_SAME_POINTS = (
+    {"smpl24", "j29", "smplx22"},
+    {"h36m17", "eval14"},
+    {"h36m17-mocap", "h36m32"},
+    {"mpi17", "mpi28"},
+)
+
+
+def same_points(first: str, second: str) -> bool:
+    """Whether joints of equal name are the same points in two skeletons: SMPL's own hip is centimetres off Human3.6M's regressed one."""
+    return first == second or any({first, second} <= group for group in _SAME_POINTS)
+
 
 def joint_names(skeleton: str) -> tuple[str, ...]:
     """The joint names of a skeleton, in its order. Raises UnknownNameError."""

@@ -399,9 +399,12 @@ class TestWhatModelsGive:
             assert (value is None) == (metric in ("pve", "pa_pve", "mpjae", "pa_mpjae"))
             assert metric != "mpjpe" or value == pytest.approx(wanted[metric, split], rel=0.5)
 
-    def test_joints_of_another_skeleton_cannot_be_scored(self, bodies, tmp_path):
-        model = FakeModel(bodies, only="joints", skeleton="coco17")
-        with pytest.raises(PredictionError, match=r"gives coco17, of which nothing can be scored.*joints of 'h36m17'"):
+    @pytest.mark.parametrize("skeleton", ["coco17", "smpl24"])
+    def test_joints_of_another_skeleton_cannot_be_scored(self, bodies, tmp_path, skeleton):
+        model = FakeModel(bodies, only="joints", skeleton=skeleton)
+        with pytest.raises(
+            PredictionError, match=f"joints of '{skeleton}', but .* of 'h36m17': .* centimetres apart"
+        ):
             evaluate(model, protocol_of(), FakeDataset(), bodies, tmp_path)
 
     def test_a_mesh_of_another_body(self, bodies, tmp_path):

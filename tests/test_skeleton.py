@@ -102,3 +102,10 @@ def test_joint_index():
     assert skeleton.joint_index("coco17", "left_hip") == 11
     with pytest.raises(UnknownNameError, match="Did you mean 'left_hip'"):
         skeleton.joint_index("coco17", "lefthip")
+
+
+def test_joints_of_one_name_are_one_point_only_within_a_family():
+    assert skeleton.same_points("h36m17", "eval14")
+    assert skeleton.same_points("j29", "smpl24")
+    assert not skeleton.same_points("smpl24", "h36m17")
+    assert not skeleton.same_points("h36m17", "h36m17-mocap")

@@ -17,7 +17,7 @@ from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
 from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
 from hpsbench.metrics.vertices import pa_pve, part_means, parts_of, pve
 from hpsbench.protocol import ScoreRule
-from hpsbench.skeleton import JOINT_NAMES, PARENTS, subset
+from hpsbench.skeleton import JOINT_NAMES, PARENTS, same_points, subset
 from hpsbench.types import Prediction, Truth
 
 _BLOCK = 64
@@ -70,8 +70,8 @@ class Scorer:
         radians; NaN: not measured.
 
         The prediction's mesh is the neutral body of its rotmats and betas, at translation 0; without those its ``vertices``
-        as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own where its skeleton
-        holds the protocol's.
+        as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own. Raises PredictionError
+        where those are not the points that the protocol scores.
         """
         parts = []
         for start in range(0, len(truths), _BLOCK):
@@ -90,6 +90,11 @@ class Scorer:
                 raise PredictionError(f"Predicted meshes have {vertices.shape[1]} vertices, expected the {expected} of the body in use.")
             joints = self.bodies.joints(BodyOutput(vertices, vertices[:, :0]), self.rule.regressor) if self._regresses else None
             return Side(joints, vertices, None)
+        if not same_points(prediction.skeleton, self.rule.regressor):
+            raise PredictionError(
+                f"The predictions are joints of '{prediction.skeleton}', but the protocol scores joints of '{self.rule.regressor}': "
+                "joints of one name lie centimetres apart in the two. Give those joints, or vertices, or rotmats and betas."
+            )
         return Side(self._named(self._double(prediction.joints), prediction.skeleton), None, None)
 
     @property
