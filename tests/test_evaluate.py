@@ -402,9 +402,7 @@ class TestWhatModelsGive:
     @pytest.mark.parametrize("skeleton", ["coco17", "smpl24"])
     def test_joints_of_another_skeleton_cannot_be_scored(self, bodies, tmp_path, skeleton):
         model = FakeModel(bodies, only="joints", skeleton=skeleton)
-        with pytest.raises(
-            PredictionError, match=f"joints of '{skeleton}', but .* of 'h36m17': .* centimetres apart"
-        ):
+        with pytest.raises(PredictionError, match=f"joints of '{skeleton}', but .* of 'h36m17': .* centimetres apart"):
             evaluate(model, protocol_of(), FakeDataset(), bodies, tmp_path)
 
     def test_a_mesh_of_another_body(self, bodies, tmp_path):

@@ -23,7 +23,7 @@ from hpsbench.train.loop import Fit, Schedule, fit, keep_memory, made_by
 from hpsbench.train.losses import cycle_terms, draw_mmd_noise, niki_terms, root_relative
 from hpsbench.types import Card
 
-STEPS = 400
+STEPS = 1500
 BATCH = 256
 PARTS = 2
 SMALL = NikiConfig(hidden=192, couplings=8, dropout=0.0)
