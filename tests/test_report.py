@@ -156,10 +156,19 @@ class TestPublished:
         [("niki", "openhps-xocc.v1", "mpjpe"), ("mine", "3dpw-test.v1", "mpjpe"), ("niki", "3dpw-test.v1", "accel")],
     )
     def test_and_nowhere_else(self, model, protocol, metric):
-        assert published_value(result(model, protocol), metric) is None
+        one = dataclasses.replace(result(protocol=protocol), model=Card(model, "a model", "s", "l"))
+        assert published_value(one, metric) is None
+
+    def test_not_beside_another_training_or_a_part_of_the_samples(self):
+        official = Card("niki.official", "twist-and-swing", "s", "l", trained_on=("3dpw/train", "h36m"))
+        one = dataclasses.replace(result(protocol="3dpw-test.v1"), model=official)
+        assert published_value(one, "mpjpe").value == 71.3
+        assert published_value(dataclasses.replace(one, limit=10), "mpjpe") is None
+        small = dataclasses.replace(official, name="niki.openhps", trained_on=("openhps/train",))
+        assert published_value(dataclasses.replace(one, model=small), "mpjpe") is None
 
     def test_in_the_leaderboard_and_under_the_table(self):
-        one = result("niki.official", "3dpw-xocc.v1")
+        one = dataclasses.replace(result(protocol="3dpw-xocc.v1"), model=Card("niki.official", "a model", "s", "l"))
         table = leaderboard([one])
         assert table[table.published.notna()][["metric", "split", "published"]].values.tolist() == [
             ["mpjpe", "all", 110.7],

@@ -17,15 +17,21 @@ from hpsbench.cli.options import (
     workers_option,
 )
 
+images_option = click.option(
+    "--images/--plans-only", default=False, help="Write the occluded images too, or the plans alone [default: plans only]."
+)
+
+
+def generate_options(command):
+    """The options that ``generate`` and ``make-xocc`` share."""
+    for option in (shard_option, workers_option, images_option, out_option, body_option, data_option):
+        command = option(command)
+    return command
+
 
 @click.command("generate")
 @click.option("--protocol", "name", help="A protocol's name or .toml file [default: openhps-xocc].")
-@data_option
-@body_option
-@out_option
-@click.option("--images/--plans-only", default=False, help="Write the occluded images too, or the plans alone [default: plans only].")
-@workers_option
-@shard_option
+@generate_options
 def generate_command(name: str | None, **settings) -> None:
     """Make the occluded test set of a protocol: plans as data, and its images where asked for."""
     run_generate(name, "openhps-xocc", **settings)

@@ -32,9 +32,11 @@ def published_value(result: Result, metric: str) -> Published | None:
 
     The family is the model's name before its first dot. The paper's first table that has the number counts, not its
     ablations. Of several rows there, those come first whose backbone and variant the model's card names; then the lowest.
+    None too for a model trained on OpenHPS, which is not the published one, and for a run of some of the samples only.
     """
     data = PUBLISHED_DATA.get(result.protocol["id"].rpartition(".v")[0])
-    if data is None or metric not in METRICS:
+    another = any(name.startswith("openhps") for name in result.model.trained_on)
+    if data is None or metric not in METRICS or another or result.limit is not None:
         return None
     family, title = result.model.name.partition(".")[0].casefold(), METRICS[metric].title
     rows = [
