@@ -27,7 +27,7 @@ from hpsbench.datasets.base_agora import (
     table_files,
 )
 from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people
-from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec
 from hpsbench.skeleton import joint_names
 from hpsbench.types import Card, Sample, Truth, View
@@ -87,15 +87,7 @@ class Agora(Dataset):
     known_images: ClassVar[Mapping[str, int]] = {"train": 14_529, "validation": 1_225, "test": 3_387}
 
     def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
-        for value, kind, names in (
-            (split, "split", (*self.splits, "all")),
-            (frames, "frame rule", FRAME_RULES),
-            (bbox, "box rule", BOX_RULES),
-        ):
-            if value not in names:
-                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
-        if not bbox_scale > 0:
-            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.check_rules(split, frames, bbox, bbox_scale)
         if (split == "test") != (bbox == "detections"):
             raise DataError(
                 f"{self.name}/{split} with boxes by '{bbox}': the test split has no ground truth and takes the box rule 'detections' (from "

@@ -68,6 +68,16 @@ class Dataset:
         self._built: dict[str, list[Sample]] = {}
 
     @classmethod
+    def check_rules(cls, split: str, frames: str, bbox: str, bbox_scale: float) -> None:
+        """Raises UnknownNameError for a split, frame rule or box rule that this dataset lacks, ValueError for a scale not above 0."""
+        rules = ((split, "split", (*cls.splits, "all")), (frames, "frame rule", cls.frame_rules), (bbox, "box rule", cls.box_rules))
+        for value, kind, names in rules:
+            if value not in names:
+                raise UnknownNameError(value, f"{kind} of dataset '{cls.name}'", names)
+        if not bbox_scale > 0:
+            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+
+    @classmethod
     def default_root(cls) -> Path:
         """The folder used where none is named. Raises DataError: only an embedded set has one."""
         raise DataError(

@@ -22,7 +22,7 @@ from hpsbench.datasets.base_3dpw_files import (
     number_against,
     sequence_files,
 )
-from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
 from hpsbench.types import Sample, Truth, View
@@ -111,15 +111,7 @@ class ThreeDPWLayout(Dataset):
     known_valid: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
-        for value, kind, names in (
-            (split, "split", (*self.splits, "all")),
-            (frames, "frame rule", FRAME_RULES),
-            (bbox, "box rule", BOX_RULES),
-        ):
-            if value not in names:
-                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
-        if not bbox_scale > 0:
-            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.check_rules(split, frames, bbox, bbox_scale)
         self.root = Path(root)
         self.rules = (frames, bbox, bbox_scale)
         folder = find_sequence_folder(self.root, self.where())

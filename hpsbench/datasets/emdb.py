@@ -14,7 +14,7 @@ from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
 from hpsbench.datasets.base_3dpw_files import fingerprint_of
 from hpsbench.datasets.base_emdb import World, load_world, sequence_files
-from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
 from hpsbench.skeleton import PARENTS
@@ -70,15 +70,7 @@ class Emdb(Dataset):
     known_sequences: ClassVar[dict[str, int]] = {"emdb1": 17, "emdb2": 25, "all": 81}
 
     def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
-        for value, kind, names in (
-            (split, "split", (*self.splits, "all")),
-            (frames, "frame rule", _FRAME_RULES),
-            (bbox, "box rule", _BOX_RULES),
-        ):
-            if value not in names:
-                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
-        if not bbox_scale > 0:
-            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.check_rules(split, frames, bbox, bbox_scale)
         self.root = Path(root)
         self.rules = (frames, bbox, bbox_scale)
         files = sequence_files(self.root, self.where())

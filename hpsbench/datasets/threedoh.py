@@ -14,7 +14,7 @@ from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
 from hpsbench.datasets.base_3dpw_files import fingerprint_of, folder_of
 from hpsbench.datasets.base_threedoh import SHAPES, load_records
-from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
 from hpsbench.skeleton import joint_index
@@ -78,15 +78,7 @@ class ThreeDOH(Dataset):
     known_images: ClassVar[Mapping[str, int]] = {"train": 50_310, "test": 1_290}
 
     def __init__(self, root: Path, *, split: str, frames: str, bbox: str, bbox_scale: float, bodies: "Bodies | None"):
-        for value, kind, names in (
-            (split, "split", (*self.splits, "all")),
-            (frames, "frame rule", self.frame_rules),
-            (bbox, "box rule", self.box_rules),
-        ):
-            if value not in names:
-                raise UnknownNameError(value, f"{kind} of dataset '{self.name}'", names)
-        if not bbox_scale > 0:
-            raise ValueError(f"bbox_scale: expected a positive number, but got {bbox_scale}")
+        self.check_rules(split, frames, bbox, bbox_scale)
         self.root = Path(root)
         self.rules = (bbox, bbox_scale)
         parts = self.splits if split == "all" else (split,)
