@@ -29,6 +29,8 @@ from hpsbench.models.nets.heads import (
 )
 from hpsbench.models.nets.hrnet import HRNet
 from hpsbench.models.nets.hybrik_net import (
+    CHANNEL_MEAN,
+    CHANNEL_STD,
     HRNET48,
     RESNET34,
     HybrikConfig,
@@ -216,6 +218,26 @@ class TestNetwork:
         assert heads.camera.shape == (2, 3)
         sum(value.sum() for value in vars(heads).values()).backward()
         assert all(parameter.grad is not None for parameter in net.parameters())
+
+    def test_pyramid(self):
+        """128 px crops halved to 64 px: heat maps of 8 x 8 cells; every parameter is learned."""
+        config = HybrikConfig(
+            backbone="pyramid", layers=(1, 2, 1, 1), width=8, deconv=(), features=16, input_side=128, shrink=2, depth_bins=4, camera=1
+        )
+        torch.manual_seed(0)
+        net = HybrikNet(config)
+        logits, feature = net.encode(torch.randn(2, 3, 64, 64))
+        assert logits.shape == (2, 29, 4, config.heatmap_side, config.heatmap_side) == (2, 29, 4, 8, 8)
+        assert feature.shape == (2, 32)
+        (logits.sum() + sum(value.sum() for value in net.vector_heads(feature).values())).backward()
+        assert all(parameter.grad is not None for parameter in net.parameters())
+        assert HybrikConfig.from_record(json.loads(json.dumps(config.to_record()))) == config
+
+    def test_crops_are_averaged_before_a_small_input(self):
+        crops = torch.tensor([[0, 10, 255, 255], [20, 30, 255, 255]], dtype=torch.uint8).repeat(2, 1).expand(1, 3, 4, 4)
+        wanted = torch.tensor([[15.0, 255.0], [15.0, 255.0]]).expand(1, 3, 2, 2)
+        mean, std = (torch.tensor(value).reshape(3, 1, 1) for value in (CHANNEL_MEAN, CHANNEL_STD))
+        assert torch.allclose(normalise_crops(crops, 2), (wanted / 255 - mean) / std)
 
     def test_flip_test_of_a_mirrored_crop_is_mirrored(self):
         torch.manual_seed(0)

@@ -24,11 +24,11 @@ from hpsbench.train import hybrik, losses, niki
 from hpsbench.train.augment import Augmentation, CropDraw, crop_affine, crop_labels, cut_crop, draw_crop, make_batch, project_rows
 from hpsbench.train.cache import CACHE_SCALE, CACHE_SIDE, CropCache, build_cache
 from hpsbench.train.features import FEATURES, FeatureSet, truth_targets
-from hpsbench.train.loop import Schedule, fit
+from hpsbench.train.loop import Schedule, fit, made_from
 from hpsbench.train.mean_pose import chordal_mean, write_mean_pose
 
 DATA = Path(__file__).parent / "data" / "train"
-TINY = replace(hybrik.SMALL, layers=(1, 1, 1, 1), width=8, deconv=(8,), features=16, depth_bins=4, input_side=64, shrink=1)
+TINY = replace(hybrik.SMALL, layers=(1, 1, 1, 1), width=8, features=16, depth_bins=4, input_side=64, shrink=1)
 FOCAL, CENTRE = 979.0, (480.0, 270.0)
 
 
@@ -256,6 +256,22 @@ class TestAugmentation:
         crop[16:32, 16:48] = 0
         assert not crop.any()
 
+    def test_shrunk_crops_are_means_of_squares(self, cache):
+        whole, _ = make_batch(cache, np.arange(3), np.random.default_rng(0), Augmentation(side=64))
+        small, labels = make_batch(cache, np.arange(3), np.random.default_rng(0), Augmentation(side=64, shrink=2))
+        assert np.abs(small - whole.reshape(3, 32, 2, 32, 2, 3).mean((2, 4))).max() <= 0.5
+        assert labels["uvd"].shape == (3, 29, 3)
+
+
+class TestCard:
+    def test_it_names_the_command_that_makes_the_data(self):
+        ids = [f"openhps/train/openhps_s7_{k:05d}/image_00000/0" for k in range(3)]
+        assert made_from(ids) == "the 3 person-frames of `hpsbench make-openhps --people 3 --seed 7 --split train`"
+
+    @pytest.mark.parametrize("other", ["openhps/train/openhps_s8_00003/image_00000/0", "openhps/train/mine/image_00000/0"])
+    def test_other_data_are_counted_only(self, other):
+        assert made_from(["openhps/train/openhps_s7_00000/image_00000/0", other]) == "2 person-frames of 2 sequences"
+
 
 def tiny_run(cache, out: Path, bodies, monkeypatch, **options) -> Path:
     monkeypatch.setattr(hybrik, "build_cache", lambda *_, **__: cache)
@@ -271,7 +287,7 @@ class TestRuns:
         assert rows["loss"][-1] < rows["loss"][0] - 0.1
         checkpoint = read_checkpoint(path)
         assert "--steps 60 --seed 0" in checkpoint.card.how
-        assert "24 person-frames" in checkpoint.card.how
+        assert "24 person-frames of 1 sequences" in checkpoint.card.how
         net = build_network(checkpoint, "hybrik", torch.device("cpu"))
         crops, _ = make_batch(cache, np.arange(2), np.random.default_rng(0), Augmentation(side=64))
         assert net(torch.from_numpy(crops).permute(0, 3, 1, 2).float()).uvd.isfinite().all()

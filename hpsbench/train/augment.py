@@ -32,10 +32,11 @@ class Augmentation:
     """How crops are varied. ``occluded``: share of people given XOCC's truncation window and noise patch; the rest get box jitter.
 
     ``scale_std`` and ``shift_std`` are relative to the crop's side, ``jitter`` is the share of them that occluded crops get; ``angle_std``,
-    ``angle_max`` degrees; ``colour``: largest relative change of a channel.
+    ``angle_max`` degrees; ``colour``: largest relative change of a channel. ``shrink``: crops are averaged over squares of so many px.
     """
 
     side: int = 256
+    shrink: int = 1
     box_scale: float = 1.25
     occluded: float = 0.5
     scale_std: float = 0.12
@@ -200,9 +201,12 @@ def _turned_pose(rotmats: np.ndarray, twist: np.ndarray, turn: np.ndarray, flipp
 def make_batch(
     cache: CropCache, rows: np.ndarray, rng: np.random.Generator, rule: Augmentation
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Augmented crops (N, side, side, 3) uint8 and their labels for cached people ``rows``."""
+    """Augmented crops (N, side / shrink, side / shrink, 3) uint8 and their labels for cached people ``rows``."""
     labels = {key: value[rows] for key, value in cache.labels.items()}
     joints2d = project_rows(labels["joints"], labels["intrinsics"])
     draws = [draw_crop(rng, *row, rule) for row in zip(joints2d, labels["bbox"], labels["image_size"], strict=True)]
     crops = [cut_crop(cache.crop(row), square, draw, rule.side) for row, square, draw in zip(rows, labels["square"], draws, strict=True)]
+    if rule.shrink > 1:
+        small = (rule.side // rule.shrink,) * 2
+        crops = [cv2.resize(crop, small, interpolation=cv2.INTER_AREA) for crop in crops]
     return np.stack(crops), crop_labels(labels, draws)

@@ -1,6 +1,6 @@
 """Training of the small HybrIK network that ships with the package."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +20,25 @@ from hpsbench.train.loop import Fit, Schedule, fit, made_by
 from hpsbench.train.losses import hybrik_terms
 from hpsbench.types import Card
 
-STEPS = 4900
-BATCH = 64
+STEPS = 6400
+BATCH = 128
 PARTS = 2
-OCCLUDED = (0.1, 0.5)
+OCCLUDED = (0.1, 0.4)
 RAMP = 3000
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 8e-4
 REFRESH_EVERY = 100
 SMALL = HybrikConfig(
-    layers=(2, 3, 4, 2),
-    width=32,
-    deconv=(128, 128),
+    backbone="pyramid",
+    layers=(1, 3, 4, 2),
+    width=64,
+    deconv=(),
     features=256,
-    input_side=192,
+    input_side=256,
     shrink=2,
     depth_bins=16,
     camera=1,
     intrinsics=True,
+    flip=True,
 )
 
 
@@ -67,7 +69,7 @@ def train_hybrik(
     schedule = Schedule(steps=steps or STEPS, minutes=minutes, lr=LEARNING_RATE)
     torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
     model = _prepared(HybrikNet(config), torch.device(device))
-    rule, cv_threads = Augmentation(side=config.input_side), cv2.getNumThreads()
+    rule, cv_threads = Augmentation(side=config.input_side, shrink=config.shrink), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         run = fit(
@@ -84,17 +86,17 @@ def train_hybrik(
         cv2.setNumThreads(cv_threads)
     path = Path(out) / "hybrik.openhps.safetensors"
     model.load_state_dict(run.weights)
-    card = hybrik_card(run, len(people.rows), seed=seed, batch_size=batch_size)
+    card = hybrik_card(run, people.ids, seed=seed, batch_size=batch_size)
     write_weights(path, model, family="hybrik", config=config.to_record(), card=card)
     return path
 
 
-def hybrik_card(run: Fit, people: int, *, seed: int, batch_size: int) -> Card:
+def hybrik_card(run: Fit, ids: Sequence[str], *, seed: int, batch_size: int) -> Card:
     """What the weights are and how they were made."""
-    how = made_by("hybrik", run, people, seed=seed, batch_size=batch_size)
+    how = made_by("hybrik", run, ids, seed=seed, batch_size=batch_size)
     return Card(
         name="hybrik.openhps",
-        what="Small HybrIK (ResNet on 96 px, 12x12x16 heat maps, true camera) for OpenHPS: synthetic people only",
+        what="Small HybrIK (feature pyramid on 128 px, 16x16x16 heat maps, true camera) for OpenHPS: synthetic people only",
         source="hpsbench train hybrik",
         licence="Apache-2.0",
         paper="Li et al., HybrIK, CVPR 2021 (architecture and losses, without the rotation term)",
@@ -113,6 +115,11 @@ class People:
     def _take(self, cache: CropCache) -> None:
         self.cache = cache
         self.rows = np.array([row for row, name in enumerate(cache.ids) if name.split("/")[2] not in self.held_out])
+
+    @property
+    def ids(self) -> list[str]:
+        """The sample ids of the people."""
+        return [self.cache.ids[row] for row in self.rows]
 
     def parts(self, step: int, size: int, seed: int, rule: Augmentation) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The augmented batch of a step in ``PARTS`` parts: fixed by (seed, step) and the cached people."""

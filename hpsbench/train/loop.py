@@ -9,6 +9,7 @@ import copy
 import ctypes
 import math
 import queue
+import re
 import sys
 import threading
 import time
@@ -67,13 +68,22 @@ class Fit:
     terms: dict[str, float]
 
 
-def made_by(network: str, run: Fit, people: int, *, seed: int, batch_size: int) -> str:
-    """A sentence for a card: the command that repeats a run, its data, length and last losses."""
+def made_by(network: str, run: Fit, ids: Sequence[str], *, seed: int, batch_size: int) -> str:
+    """A sentence for a card: the commands that repeat a run on the samples ``ids``, its length and last losses."""
     terms = ", ".join(f"{key} {value:.4g}" for key, value in run.terms.items())
     return (
-        f"hpsbench train {network} --data DIR --out DIR --steps {run.steps} --seed {seed} on {people} person-frames of OpenHPS train; "
+        f"hpsbench train {network} --data DIR --out DIR --steps {run.steps} --seed {seed} on {made_from(ids)}; "
         f"batch {batch_size}, {run.seconds:.0f} s, torch {torch.__version__}; last losses: {terms}."
     )
+
+
+def made_from(ids: Sequence[str]) -> str:
+    """What the samples ``ids`` are: the command that makes them where they are one set of ``hpsbench make-openhps``, else their number."""
+    names = {sample.split("/")[2] for sample in ids}
+    seeds = {found[1] if (found := re.fullmatch(r"openhps_s(\d+)_\d{5}", name)) else None for name in names}
+    if len(seeds) > 1 or None in seeds:
+        return f"{len(ids)} person-frames of {len(names)} sequences"
+    return f"the {len(ids)} person-frames of `hpsbench make-openhps --people {len(ids)} --seed {seeds.pop()} --split train`"
 
 
 def fit(
@@ -134,7 +144,7 @@ class _Run:
         self.model, self.out, self.schedule, self.seed = model, out, schedule, seed
         self.step, self.seconds = 0, 0.0
         self.replicas = [model]
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay, foreach=True)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         self.sums: dict[str, float] = {}
         self.last_terms: dict[str, float] = {}

@@ -32,13 +32,11 @@ def cell_entropy(logits: Tensor, uvd: Tensor) -> Tensor:
     place = torch.minimum(((uvd + 0.5) * shape).clamp(min=0), shape - 1)
     low = torch.minimum(place.long(), shape - 2)
     rest = place - low
-    expected = torch.zeros_like(uvd[..., 0])
-    for corner in itertools.product((0, 1), repeat=3):
-        step = torch.tensor(corner, device=uvd.device)
-        weight = torch.where(step == 1, rest, 1 - rest).prod(-1)  # B J
-        x, y, z = (low + step).unbind(-1)
-        cell = (z * shape[1] + y) * shape[0] + x
-        expected = expected + weight * logits.flatten(2).gather(2, cell[..., None])[..., 0]
+    corners = torch.tensor(list(itertools.product((0, 1), repeat=3)), device=uvd.device)  # 8 3
+    weight = torch.where(corners == 1, rest[..., None, :], 1 - rest[..., None, :]).prod(-1)  # B J 8
+    x, y, z = (low[..., None, :] + corners).unbind(-1)
+    cell = (z * shape[1] + y) * shape[0] + x
+    expected = (weight * logits.flatten(2).gather(2, cell)).sum(-1)
     inside = (uvd[..., :2].abs() < 0.5).all(-1)
     return torch.where(inside, logits.flatten(2).logsumexp(2) - expected, 0.0)
 

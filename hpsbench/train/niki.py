@@ -1,6 +1,6 @@
 """Training of the small twist-and-swing NIKI network that ships with the package, on what a trained HybrIK says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,10 @@ class NikiTraining:
     mixed_passes: int = 1
     occluded_passes: int = 1
 
-    def rules(self, side: int) -> tuple[Augmentation, ...]:
+    def rules(self, side: int, shrink: int) -> tuple[Augmentation, ...]:
         """The augmentation of each pass over the training crops."""
-        mixed = (Augmentation(side=side, occluded=0.3, colour=0.1),) * self.mixed_passes
-        return mixed + (Augmentation(side=side, occluded=1.0, colour=0.1),) * self.occluded_passes
+        mixed = (Augmentation(side=side, shrink=shrink, occluded=0.3, colour=0.1),) * self.mixed_passes
+        return mixed + (Augmentation(side=side, shrink=shrink, occluded=1.0, colour=0.1),) * self.occluded_passes
 
 
 def train_niki(
@@ -69,7 +69,7 @@ def train_niki(
     net = build_network(read_checkpoint(hybrik_weights or bundled("hybrik")), "hybrik", torch.device(device))
     people = People(build_cache(Path(data), out / "crops", bodies, progress=progress), held_out)
     keep_memory()
-    rules = training.rules(net.config.input_side)
+    rules = training.rules(net.config.input_side, net.config.shrink)
     features = make_features(people.cache, people.rows, net, out / "features.npz", rules=rules, seed=seed, progress=progress)
     table = {**features.values, **{f"target_{key}": value for key, value in truth_targets(features.values, bodies).items()}}
     table = {key: value.to(device) for key, value in table.items()}
@@ -87,12 +87,12 @@ def train_niki(
     run = fit(model, parts, criterion.terms, out, schedule=schedule, seed=seed, resume=resume, progress=progress)
     path = out / "niki.openhps.safetensors"
     model.load_state_dict(run.weights)
-    card = niki_card(run, len(people.rows), seed=seed, batch_size=batch_size, cycle=training.cycle)
+    card = niki_card(run, people.ids, seed=seed, batch_size=batch_size, cycle=training.cycle)
     write_weights(path, model, family="niki", config=config.to_record(), card=card)
     return path
 
 
-def niki_card(run: Fit, people: int, *, seed: int, batch_size: int, cycle: float) -> Card:
+def niki_card(run: Fit, ids: Sequence[str], *, seed: int, batch_size: int, cycle: float) -> Card:
     """What the weights are and how they were made."""
     forward = f"plus equations 9 and 10 of the paper with weight {cycle}" if cycle else "without equations 9 and 10, as released"
     return Card(
@@ -102,7 +102,7 @@ def niki_card(run: Fit, people: int, *, seed: int, batch_size: int, cycle: float
         licence="Apache-2.0",
         paper="Li et al., NIKI, CVPR 2023 (architecture and released criterion)",
         trained_on=("openhps/train",),
-        how=f"{made_by('niki', run, people, seed=seed, batch_size=batch_size)} Released criterion {forward}.",
+        how=f"{made_by('niki', run, ids, seed=seed, batch_size=batch_size)} Released criterion {forward}.",
     )
 
 

@@ -22,6 +22,7 @@ from hpsbench.models.nets.heads import (
     unflip_sigma,
 )
 from hpsbench.models.nets.hrnet import HRNet
+from hpsbench.models.nets.pyramid import Pyramid
 from hpsbench.models.nets.resnet import ResNet
 from hpsbench.types import ViewBatch
 
@@ -31,13 +32,16 @@ CHANNEL_MEAN = (0.406, 0.457, 0.480)
 CHANNEL_STD = (0.225, 0.224, 0.229)
 MEAN_BETAS = (-0.1991602, 0.5863326, 0.4330769, 0.7364598, 0.3338683, 0.1040543, -0.5029887, 0.0009176723, 1.274554, 0.4925033)
 REFINEMENTS = ("none", "hybrik", "niki")
+# cells of the heat map per pixel of the network's input; the ResNet's depend on its up-sampling layers
+BACKBONES = {"resnet": None, "hrnet": 4, "pyramid": 8}
 
 
 @dataclass(frozen=True)
 class HybrikConfig:
     """The shape of one HybrIK network; the defaults are the released ResNet-34 model.
 
-    ``layers``, ``deconv`` (widths of the up-sampling layers) and ``features`` (width of the two linear layers) belong to the ResNet.
+    ``backbone``: "resnet" and "hrnet" as released, "pyramid" the small one. ``deconv`` (widths of the up-sampling layers) belongs to the
+    ResNet; ``layers`` and ``features`` (width of the two linear layers) to it and to the pyramid.
     ``shrink``: crops of ``input_side`` px are averaged over squares of so many pixels first, a cheap small input without aliasing.
     ``camera``: outputs of the camera head, scale first. ``intrinsics``: use the true crop side / focal length instead of 0.256.
     ``refine``: how the camera scale is fitted after the first inverse kinematics, see ``camera_state``.
@@ -60,16 +64,16 @@ class HybrikConfig:
     flip: bool = False
 
     def __post_init__(self):
-        if self.backbone not in ("resnet", "hrnet"):
-            raise ValueError(f"backbone: expected 'resnet' or 'hrnet', but got '{self.backbone}'")
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone: expected one of {tuple(BACKBONES)}, but got '{self.backbone}'")
         if self.refine not in REFINEMENTS:
             raise ValueError(f"refine: expected one of {REFINEMENTS}, but got '{self.refine}'")
 
     @property
     def heatmap_side(self) -> int:
         """Cells per side of a heat map."""
-        side = self.input_side // self.shrink
-        return side // 4 if self.backbone == "hrnet" else side // 32 * 2 ** len(self.deconv)
+        side, cell = self.input_side // self.shrink, BACKBONES[self.backbone]
+        return side // cell if cell else side // 32 * 2 ** len(self.deconv)
 
     def to_record(self) -> dict[str, Any]:
         """Plain JSON of all fields."""
@@ -119,7 +123,7 @@ class HybrikState:
 
 
 class HybrikNet(nn.Module):
-    """Normalised crops (B, 3, S, S) to HybrikHeads."""
+    """Normalised crops (B, 3, S, S), S = input_side / shrink, to HybrikHeads."""
 
     def __init__(self, config: HybrikConfig = RESNET34):
         super().__init__()
@@ -127,12 +131,15 @@ class HybrikNet(nn.Module):
         channels = JOINTS * config.depth_bins
         self.register_buffer("init_shape", torch.tensor(config.init_betas, dtype=torch.float32))
         self.register_buffer("init_cam", torch.tensor([config.init_scale, 0.0, 0.0][: config.camera], dtype=torch.float32))
+        features = config.features
         if config.backbone == "hrnet":
             self.preact = HRNet(config.width, channels)
             features = 2048
+        elif config.backbone == "pyramid":
+            self.preact = Pyramid(config.layers, config.width, channels)
+            self._build_linear_layers(config.width * len(config.layers))
         else:
             self.preact = ResNet(config.layers, config.width)
-            features = config.features
             self._build_resnet_head(channels)
         self.decshape = nn.Linear(features, 10)
         self.decphi = nn.Linear(features, 2 * TWISTS)
@@ -147,25 +154,26 @@ class HybrikNet(nn.Module):
             layers += [nn.ConvTranspose2d(before, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
         self.deconv_layers = nn.Sequential(*layers)
         self.final_layer = nn.Conv2d(outputs, channels, 1)
-        self.fc1 = nn.Linear(inputs, config.features)
+        self._build_linear_layers(inputs)
+
+    def _build_linear_layers(self, inputs: int) -> None:
+        self.fc1 = nn.Linear(inputs, self.config.features)
         self.drop1 = nn.Dropout()
-        self.fc2 = nn.Linear(config.features, config.features)
+        self.fc2 = nn.Linear(self.config.features, self.config.features)
         self.drop2 = nn.Dropout()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits (B, 29, depth, height, width) and the backbone's pooled feature (B, C)."""
-        if self.config.shrink > 1:
-            images = nn.functional.avg_pool2d(images, self.config.shrink)
-        if self.config.backbone == "hrnet":
-            logits, feature = self.preact(images)
-        else:
+        if self.config.backbone == "resnet":
             maps = self.preact(images)
             logits, feature = self.final_layer(self.deconv_layers(maps)), maps.mean(dim=(2, 3))
+        else:
+            logits, feature = self.preact(images)
         return logits.reshape(len(logits), JOINTS, self.config.depth_bins, *logits.shape[2:]), feature
 
     def vector_heads(self, feature: Tensor) -> dict[str, Tensor]:
         """``phi``, ``betas``, ``camera`` and ``sigma`` of HybrikHeads from a pooled feature (B, C)."""
-        if self.config.backbone == "resnet":
+        if self.config.backbone != "hrnet":
             feature = self.drop2(self.fc2(self.drop1(self.fc1(feature))))
         return {
             "phi": self.decphi(feature).reshape(-1, TWISTS, 2),
@@ -203,11 +211,15 @@ class HybrikNet(nn.Module):
         )
 
 
-def normalise_crops(crops: Tensor) -> Tensor:
-    """RGB uint8 crops (B, 3, S, S) as the float32 that HybrIK was trained on (its channel means are in reversed order)."""
+def normalise_crops(crops: Tensor, shrink: int = 1) -> Tensor:
+    """RGB uint8 crops (B, 3, S, S) as the float32 that HybrIK was trained on (its channel means are in reversed order).
+
+    Averaged over squares of ``shrink`` px first.
+    """
     mean = torch.tensor(CHANNEL_MEAN, device=crops.device).reshape(3, 1, 1)
     std = torch.tensor(CHANNEL_STD, device=crops.device).reshape(3, 1, 1)
-    return (crops.float() / 255 - mean) / std
+    pixels = nn.functional.avg_pool2d(crops.float(), shrink) if shrink > 1 else crops.float()
+    return (pixels / 255 - mean) / std
 
 
 def crop_geometry(squares_xyxy: Tensor, intrinsics: Tensor, config: HybrikConfig) -> tuple[Tensor, Tensor | float]:
@@ -248,7 +260,7 @@ def camera_state(
 
 def crop_state(net: HybrikNet, batch: ViewBatch, *, refine: str, pose: Callable[[Tensor, Tensor, Tensor], Tensor]) -> HybrikState:
     """What ``net`` says about the crops of a batch, in metres. ``refine`` and ``pose``: see ``camera_state``."""
-    images = normalise_crops(batch.crops)
+    images = normalise_crops(batch.crops, net.config.shrink)
     heads = net.forward_flip(images) if net.config.flip else net(images)
     offset, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, net.config)
     return camera_state(heads, offset, ratio, refine=refine, pose=pose)
