@@ -13,6 +13,7 @@ import torch
 
 from hpsbench.body.bodies import load_bodies
 from hpsbench.body.kinematics import forward_kinematics, join_swing_twist, twist_angles
+from hpsbench.datasets.openhps.scene import outline_of
 from hpsbench.errors import DataError, HpsbenchError
 from hpsbench.geometry import rot6d_rows_to_rotmat, rotvec_to_rotmat
 from hpsbench.models.base import build_network
@@ -265,12 +266,15 @@ class TestAugmentation:
 
 class TestCard:
     def test_it_names_the_command_that_makes_the_data(self):
-        ids = [f"openhps/train/openhps_s7_{k:05d}/image_00000/0" for k in range(3)]
-        assert made_from(ids) == "the 3 person-frames of `hpsbench make-openhps --people 3 --seed 7 --split train`"
+        outlines = [outline_of(7, "train", index) for index in range(3)]
+        ids = [f"openhps/train/{outline.name}/image_00000/0" for outline in outlines]
+        people = sum(outline.people * outline.frames for outline in outlines)
+        assert made_from(ids) == f"3 person-frames of `hpsbench make-openhps --people {people} --seed 7 --split train --out DIR`"
 
-    @pytest.mark.parametrize("other", ["openhps/train/openhps_s8_00003/image_00000/0", "openhps/train/mine/image_00000/0"])
+    @pytest.mark.parametrize("other", ["openhps_s7_00002", "openhps_s8_00001", "openhps_test_s7_00001", "mine"])
     def test_other_data_are_counted_only(self, other):
-        assert made_from(["openhps/train/openhps_s7_00000/image_00000/0", other]) == "2 person-frames of 2 sequences"
+        ids = [f"openhps/train/{name}/image_00000/0" for name in ("openhps_s7_00000", other)]
+        assert made_from(ids) == "2 person-frames of 2 sequences"
 
 
 def tiny_run(cache, out: Path, bodies, monkeypatch, **options) -> Path:

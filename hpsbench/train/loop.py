@@ -9,7 +9,6 @@ import copy
 import ctypes
 import math
 import queue
-import re
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpsbench.datasets.openhps.make import making_command
 from hpsbench.errors import HpsbenchError
 from hpsbench.safeload import load_torch
 from hpsbench.store import whole_file, write_text
@@ -78,12 +78,10 @@ def made_by(network: str, run: Fit, ids: Sequence[str], *, seed: int, batch_size
 
 
 def made_from(ids: Sequence[str]) -> str:
-    """What the samples ``ids`` are: the command that makes them where they are one set of ``hpsbench make-openhps``, else their number."""
+    """How many samples ``ids`` are, and the command that makes their data where they are a set of ``hpsbench make-openhps``."""
     names = {sample.split("/")[2] for sample in ids}
-    seeds = {found[1] if (found := re.fullmatch(r"openhps_s(\d+)_\d{5}", name)) else None for name in names}
-    if len(seeds) > 1 or None in seeds:
-        return f"{len(ids)} person-frames of {len(names)} sequences"
-    return f"the {len(ids)} person-frames of `hpsbench make-openhps --people {len(ids)} --seed {seeds.pop()} --split train`"
+    command = making_command(names)
+    return f"{len(ids)} person-frames of " + (f"`{command}`" if command else f"{len(names)} sequences")
 
 
 def fit(

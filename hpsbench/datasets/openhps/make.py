@@ -1,7 +1,8 @@
 """Renders an OpenHPS set in 3DPW's layout: sequence by sequence, in several processes, going on where a killed run stopped."""
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -34,6 +35,20 @@ def outlines(people: int, *, seed: int, split: str) -> Iterator[Outline]:
         outline = outline_of(seed, split, index)
         found += outline.people * outline.frames
         yield outline
+
+
+def making_command(names: Iterable[str]) -> str | None:
+    """The command that makes exactly the sequences ``names``; None where they are not the first ones of one seed and split."""
+    names = set(names)
+    found = re.fullmatch(r"openhps_(test_)?s(\d+)_\d{5}", min(names, default=""))
+    if not found:
+        return None
+    seed, split = int(found[2]), "test" if found[1] else "train"
+    first = [outline_of(seed, split, index) for index in range(len(names))]
+    if {outline.name for outline in first} != names:
+        return None
+    people = sum(outline.people * outline.frames for outline in first)
+    return f"hpsbench make-openhps --people {people} --seed {seed} --split {split} --out DIR"
 
 
 def make_openhps(
