@@ -7,10 +7,12 @@ they belong to, with pixel (0, 0) covering [0, 1) x [0, 1): the centre of the fi
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
+
+Record = TypeVar("Record")
 
 
 def _check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
@@ -19,6 +21,17 @@ def _check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
     found = tuple(array.shape)
     if len(found) != len(shape) or any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
         raise ValueError(f"{name}: expected shape {shape}, but got {found}")
+
+
+def unchecked(kind: type[Record], fields: dict[str, Any]) -> Record:
+    """A record that holds ``fields``, every one of its kind, as they are, without its checks.
+
+    For collections that have checked their columns as a whole (a row of each is one record) and make records by the hundred thousand;
+    anybody else calls ``kind`` itself. ``fields`` becomes the record's own.
+    """
+    record = object.__new__(kind)
+    object.__setattr__(record, "__dict__", fields)
+    return record
 
 
 @dataclass(frozen=True)

@@ -45,14 +45,15 @@ class Entry(NamedTuple):
 class Dataset:
     """An ordered collection of samples. A subclass fills in the class attributes and ``sample_at``.
 
-    ``card`` says what it is; ``splits`` are the names that ``split`` may take beside "all"; ``frame_rules`` and ``box_rules`` the
-    names of its rules, frame rules from the loosest to the strictest; ``counts`` what the frame rule and
-    the box rule kept and dropped; ``fingerprint`` is a SHA-256 over the annotation files.
+    ``card`` says what it is; ``splits`` are the names that ``split`` may take beside "all", ``subsets`` further ones, whose samples come
+    out of several splits; ``frame_rules`` and ``box_rules`` the names of its rules, frame rules from the loosest to the strictest;
+    ``counts`` what the frame rule and the box rule kept and dropped; ``fingerprint`` is a SHA-256 over the annotation files.
     """
 
     name: str
     card: Card
     splits: tuple[str, ...]
+    subsets: tuple[str, ...] = ()
     frame_rules: tuple[str, ...]
     box_rules: tuple[str, ...]
 
@@ -70,7 +71,11 @@ class Dataset:
     @classmethod
     def check_rules(cls, split: str, frames: str, bbox: str, bbox_scale: float) -> None:
         """Raises UnknownNameError for a split, frame rule or box rule that this dataset lacks, ValueError for a scale not above 0."""
-        rules = ((split, "split", (*cls.splits, "all")), (frames, "frame rule", cls.frame_rules), (bbox, "box rule", cls.box_rules))
+        rules = (
+            (split, "split", (*cls.splits, *cls.subsets, "all")),
+            (frames, "frame rule", cls.frame_rules),
+            (bbox, "box rule", cls.box_rules),
+        )
         for value, kind, names in rules:
             if value not in names:
                 raise UnknownNameError(value, f"{kind} of dataset '{cls.name}'", names)

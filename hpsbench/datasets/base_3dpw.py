@@ -1,7 +1,7 @@
 """The reader of 3DPW's layout, for 3DPW itself and for every dataset written the same way."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,49 +10,39 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base import Entry, FrameCounts
+from hpsbench.datasets.base_3dpw_columns import StoredSequence, by_person, columns_of, parse_sequence, rows_of, sequences_of
 from hpsbench.datasets.base_3dpw_files import (
-    SequenceArrays,
     find_sequence_folder,
-    fingerprint_of,
+    fingerprint_of_hashes,
     folder_of,
     images_against,
-    load_sequence,
     names_against,
     number_against,
     sequence_files,
 )
+from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
+from hpsbench.datasets.base_index import indexed
 from hpsbench.errors import DataError
-from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
-from hpsbench.types import Sample, Truth, View
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
 
 
 @dataclass(frozen=True)
-class CameraSequence:
-    """One sequence in the camera frame, P people and N images of ``size`` (width, height) px.
+class CameraSequence(StoredSequence):
+    """A sequence of a split with what the rules, the images and the body add; R rows as in ``StoredSequence``.
 
-    ``rotvecs`` (P, N, 24, 3), ``trans`` (P, N, 3) m or None where no body was given, ``joints`` (P, N, 24, 3) m, ``joints2d`` (P, N, 24, 2)
-    px (NaN behind the camera), ``boxes_xyxy`` (P, N, 4) px (NaN: no box); ``keypoints``, ``betas``, ``genders``, ``camera_valid`` and
-    ``intrinsics`` as in ``SequenceArrays``.
+    ``size`` (width, height) px of its images, ``frames`` (first, end) those that belong to the split or subset; ``trans`` (R, 3) m in the
+    camera frame, or None where no body was given; ``boxes_xyxy`` (R, 4) px (NaN: no box).
     """
 
-    name: str
     split: str
     size: tuple[int, int]
-    rotvecs: np.ndarray
+    frames: tuple[int, int]
     trans: np.ndarray | None
-    joints: np.ndarray
-    joints2d: np.ndarray
     boxes_xyxy: np.ndarray
-    keypoints: np.ndarray
-    betas: np.ndarray
-    genders: tuple[str, ...]
-    camera_valid: np.ndarray
-    intrinsics: np.ndarray
 
 
 def _camera_invalid(sequence: CameraSequence) -> np.ndarray:
@@ -60,10 +50,10 @@ def _camera_invalid(sequence: CameraSequence) -> np.ndarray:
 
 
 def _no_keypoints(sequence: CameraSequence) -> np.ndarray:
-    return (sequence.keypoints == 0).all((2, 3))
+    return (sequence.keypoints == 0).all((1, 2))
 
 
-# A frame rule: the reasons for dropping a person from a frame, each with the mask (P, N) of whom it drops.
+# A frame rule: the reasons for dropping a person from a frame, each with the mask (R,) of the rows that it drops.
 FRAME_RULES: dict[str, dict[str, Callable[[CameraSequence], np.ndarray]]] = {
     "all": {},
     "campose-valid": {"camera pose not valid": _camera_invalid},
@@ -92,21 +82,25 @@ def inside(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return (points >= 0).all(-1) & (points < np.array(size)).all(-1)
 
 
-class ThreeDPWLayout(Dataset):
+class ThreeDPWLayout(ColumnDataset):
     """People of a folder in 3DPW's layout. A subclass gives ``name``, ``card`` and, if it has other ones, ``splits``.
 
-    ``split`` is one of ``splits`` or "all". ``frames``: "all"; "campose-valid" (the SPIN list); "campose-and-2d" (the challenge's).
+    ``split`` is one of ``splits`` or "all", or one of ``subsets``, whose sequences and frames ``lists`` holds; ids name the split in all.
+    ``frames``: "all"; "campose-valid" (the SPIN list); "campose-and-2d" (the challenge's).
     ``bbox``: "joints-in-image", the tight box of the projected 24 joints inside the image; "keypoints", of poses2d with
     confidence above 0 (SPIN). A person without a box, or with one under a pixel, is dropped and counted. ``known``: (people, images)
     by split and sequence, and ``known_valid``: person-frames with a valid camera pose by split, where published.
 
-    Every pickle of the split is read once, when the dataset is made; images are read by the views. Raises DataError for
-    the files and UnknownNameError for the names. Source: 3DPW's readme; von Marcard et al. 2018.
+    The pickles of a split are read once and kept as an index (``base_index``), which knows neither rules nor bodies; images are read by the
+    views. Raises DataError for the files and UnknownNameError for the names. Source: 3DPW's readme; von Marcard et al. 2018.
     """
 
     splits = ("train", "validation", "test")
     frame_rules = tuple(FRAME_RULES)
     box_rules = tuple(BOX_RULES)
+    # To be raised whenever an index made before would hold something else.
+    index_version: ClassVar[int] = 1
+    lists: ClassVar[Mapping[str, Mapping[str, tuple[int, int] | None]]] = {}
     known: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}
     known_valid: ClassVar[Mapping[str, int]] = {}
 
@@ -115,51 +109,65 @@ class ThreeDPWLayout(Dataset):
         self.root = Path(root)
         self.rules = (frames, bbox, bbox_scale)
         folder = find_sequence_folder(self.root, self.where())
-        files = [path for part in self._parts(split) for path in sequence_files(folder, part, self.where())]
         self._image_root = folder_of(self.root, "imageFiles")
-        self._sequences = [self._load(path, bodies) for path in files]
-        self._places, counts = self._kept()
-        super().__init__([self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(files))
-        self._check_images()
+        listed = self.lists.get(split)
+        if listed is None:
+            stored = [(part, one, None) for part in self._parts(split) for one in self._stored(folder, part)]
+        else:
+            stored = self._listed(folder, split, listed)
+        self._sequences = [self._seen(part, one, some, bodies) for part, one, some in stored]
+        rows, counts = self._kept()
+        self._check_images(split, rows)
+        fingerprint = fingerprint_of_hashes({f"{one.split}/{one.name}.pkl": one.sha256 for one in self._sequences})
+        columns = [self._columns_of(one, kept) for one, kept in zip(self._sequences, rows, strict=True)]
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     @classmethod
     def _parts(cls, split: str) -> tuple[str, ...]:
         return cls.splits if split == "all" else (split,)
 
-    def _load(self, path: Path, bodies: "Bodies | None") -> CameraSequence:
-        world = load_sequence(path)
-        size = self._size_of(world)
-        R, t = world.cam_poses[:, :3, :3], world.cam_poses[:, :3, 3]
-        joints = np.einsum("nij,pnkj->pnki", R, world.joints) + t[:, None]
-        joints2d = project(torch.from_numpy(joints), torch.from_numpy(world.intrinsics)).numpy()
-        rotvecs = world.poses.copy()
-        rotvecs[:, :, 0] = rotmat_to_rotvec(torch.from_numpy(R) @ rotvec_to_rotmat(torch.from_numpy(world.poses[:, :, 0]))).numpy()
+    def _stored(self, folder: Path, part: str) -> list[StoredSequence]:
+        """The sequences of a split, sorted by name: out of the index, or parsed and indexed."""
+        files = sequence_files(folder, part, self.where())
+        return sequences_of(indexed("3dpw-layout", self.index_version, files, lambda: columns_of([parse_sequence(path) for path in files])))
+
+    def _listed(
+        self, folder: Path, subset: str, listed: Mapping[str, tuple[int, int] | None]
+    ) -> list[tuple[str, StoredSequence, tuple[int, int] | None]]:
+        """(split, sequence, frames) of a subset, in the order of its splits. Raises DataError where any of it is not there."""
+        found = []
+        for part in dict.fromkeys(name.partition("/")[0] for name in listed):
+            there = {f"{part}/{one.name}": one for one in self._stored(folder, part)}
+            found += [(part, there[name].copied(), frames) for name, frames in listed.items() if name in there]
+        names = {f"{part}/{one.name}" for part, one, _ in found}
+        missing = [name for name in listed if name not in names]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the {len(listed)} sequences of {self.name}/{subset} are not in {folder}, the first is {missing[0]}. "
+                f"Unpack all of sequenceFiles. {self.where()}"
+            )
+        return found
+
+    def _seen(self, part: str, stored: StoredSequence, frames: tuple[int, int] | None, bodies: "Bodies | None") -> CameraSequence:
+        size, images = self._size_of(stored), len(stored.cam_poses)
+        first, end = frames or (0, images)
+        if end > images:
+            raise DataError(
+                f"{part}/{stored.name} has {images:,} images, but frames {first} to {end - 1} of it are listed. Unpack sequenceFiles again."
+            )
         _, bbox, scale = self.rules
         if bbox == "keypoints":
-            boxes = boxes_of(world.keypoints[..., :2], world.keypoints[..., 2] > 0, scale)
+            boxes = boxes_of(stored.keypoints[..., :2], stored.keypoints[..., 2] > 0, scale)
         else:
-            boxes = boxes_of(joints2d, inside(joints2d, size), scale)
-        return CameraSequence(
-            name=world.name,
-            split=path.parent.name,
-            size=size,
-            rotvecs=rotvecs,
-            trans=_trans_cam(world, bodies),
-            joints=joints,
-            joints2d=joints2d,
-            boxes_xyxy=boxes,
-            keypoints=world.keypoints,
-            betas=world.betas,
-            genders=world.genders,
-            camera_valid=world.camera_valid,
-            intrinsics=world.intrinsics,
-        )
+            boxes = boxes_of(stored.joints2d, inside(stored.joints2d, size), scale)
+        trans = None if bodies is None else _trans_cam(stored, bodies)
+        return CameraSequence(**vars(stored), split=part, size=size, frames=(first, end), trans=trans, boxes_xyxy=boxes)
 
-    def _size_of(self, world: SequenceArrays) -> tuple[int, int]:
+    def _size_of(self, stored: StoredSequence) -> tuple[int, int]:
         """(width, height) px of the sequence's images: that of the first one, held against the principal point."""
-        path = self._image_path(world.name, 0)
+        path = _image_path(self._image_root / stored.name, 0)
         width, height = image_size(path)
-        cx, cy = world.intrinsics[:2, 2]
+        cx, cy = stored.intrinsics[:2, 2]
         if abs(2 * cx - width) > 0.1 * width or abs(2 * cy - height) > 0.1 * height:
             raise DataError(
                 f"{path} is {width} x {height} px, but the camera of its sequence has its principal point at ({cx:.0f}, {cy:.0f}), "
@@ -167,41 +175,69 @@ class ThreeDPWLayout(Dataset):
             )
         return width, height
 
-    def _image_path(self, sequence: str, frame: int) -> Path:
-        return self._image_root / sequence / f"image_{frame:05d}.jpg"
-
-    def _kept(self) -> tuple[list[tuple[int, int, int]], FrameCounts]:
-        """Places (sequence, frame, person) of the kept samples in order, and the counts."""
+    def _kept(self) -> tuple[list[np.ndarray], FrameCounts]:
+        """The rows of the kept samples of each sequence, in order, and the counts."""
         frames, bbox, _ = self.rules
         dropped = dict.fromkeys((*FRAME_RULES[frames], BOX_RULES[bbox], TOO_SMALL), 0)
-        places, total = [], 0
-        for s, sequence in enumerate(self._sequences):
+        rows, total = [], 0
+        for sequence in self._sequences:
             boxes = sequence.boxes_xyxy
             masks = {reason: mask(sequence) for reason, mask in FRAME_RULES[frames].items()}
-            masks[BOX_RULES[bbox]] = np.isnan(boxes[..., 0])
-            masks[TOO_SMALL] = np.maximum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]) < 1
-            kept = np.ones(boxes.shape[:2], dtype=bool)
-            total += kept.size
+            masks[BOX_RULES[bbox]] = np.isnan(boxes[:, 0])
+            masks[TOO_SMALL] = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) < 1
+            first, end = sequence.frames
+            kept = np.zeros(len(boxes), dtype=bool)
+            kept[first * sequence.people : end * sequence.people] = True
+            total += int(kept.sum())
             for reason, mask in masks.items():
                 dropped[reason] += int((kept & mask).sum())
                 kept &= ~mask
-            places += [(s, int(frame), int(person)) for frame, person in np.argwhere(kept.T)]
-        return places, FrameCounts(total, len(places), dropped)
+            rows.append(np.flatnonzero(kept))
+        return rows, FrameCounts(total, sum(map(len, rows)), dropped)
 
-    def _entry(self, s: int, frame: int, person: int) -> Entry:
-        sequence = self._sequences[s]
-        stem = f"{self.name}/{sequence.split}/{sequence.name}"
-        return Entry(f"{stem}/{frame:05d}/{person}", f"{stem}/{frame:05d}", f"{stem}/{person}", frame)
+    def _columns_of(self, sequence: CameraSequence, rows: np.ndarray) -> SampleColumns:
+        people, count = sequence.people, len(sequence.joints)
+        return SampleColumns(
+            entries=self._entries_of(sequence, rows),
+            rows=rows,
+            sequence=sequence.name,
+            image_size=sequence.size,
+            read=partial(_read_sized, self._image_root / sequence.name, sequence.size),
+            boxes_xyxy=sequence.boxes_xyxy,
+            intrinsics=np.tile(sequence.intrinsics, (count, 1, 1)),
+            skeleton="smpl24",
+            joints=sequence.joints,
+            joints2d=sequence.joints2d,
+            valid=np.ones((count, 24), dtype=bool),
+            genders=sequence.genders.tolist() * (count // people),
+            rotvecs=sequence.rotvecs,
+            betas=np.tile(sequence.betas, (count // people, 1)),
+            trans=sequence.trans,
+            keypoints2d=sequence.keypoints,
+            keypoints_skeleton="openpose18",
+        )
 
-    def _check_images(self) -> None:
+    def _entries_of(self, sequence: CameraSequence, rows: np.ndarray) -> list[Entry]:
+        stem, people = f"{self.name}/{sequence.split}/{sequence.name}", sequence.people
+        tracks = [f"{stem}/{person}" for person in range(people)]
+        entries = []
+        for row in rows.tolist():
+            frame, person = divmod(row, people)
+            key = f"{stem}/{frame:05d}"
+            entries.append(Entry(f"{key}/{person}", key, tracks[person], frame))
+        return entries
+
+    def _check_images(self, split: str, rows: Sequence[np.ndarray]) -> None:
         """Raises DataError where a kept sample has no image file, before anything long has begun."""
-        there = [set(os.listdir(self._image_root / sequence.name)) for sequence in self._sequences]
-        wanted = dict.fromkeys(self._image_path(self._sequences[s].name, frame) for s, frame, _ in self._places)
-        of = {sequence.name: names for sequence, names in zip(self._sequences, there, strict=True)}
-        missing = [path for path in wanted if path.name not in of[path.parent.name]]
+        missing, wanted = [], 0
+        for sequence, kept in zip(self._sequences, rows, strict=True):
+            folder = self._image_root / sequence.name
+            there, frames = set(os.listdir(folder)), np.unique(kept // sequence.people).tolist()
+            wanted += len(frames)
+            missing += [_image_path(folder, frame) for frame in frames if f"image_{frame:05d}.jpg" not in there]
         if missing:
             raise DataError(
-                f"{len(missing):,} of {len(wanted):,} images of {self.name}/{self.split} are missing, the first is {missing[0]}. "
+                f"{len(missing):,} of {wanted:,} images of {self.name}/{split} are missing, the first is {missing[0]}. "
                 f"Unpack all of imageFiles. {self.where()}"
             )
 
@@ -235,42 +271,26 @@ class ThreeDPWLayout(Dataset):
             lines.append(number_against(f"{self.split}: of them with a valid camera pose", valid, sum(map(self.known_valid.get, parts))))
         return lines
 
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample: a few slices, the image unread."""
-        entry, (s, frame, person) = self._entries[i], self._places[i]
-        sequence = self._sequences[s]
-        truth = Truth(
-            joints=sequence.joints[person, frame],
-            skeleton="smpl24",
-            joints2d=sequence.joints2d[person, frame],
-            valid=np.ones(24, dtype=bool),
-            rotvecs=sequence.rotvecs[person, frame],
-            betas=sequence.betas[person],
-            trans=None if sequence.trans is None else sequence.trans[person, frame],
-            gender=sequence.genders[person],
-            keypoints2d=sequence.keypoints[person, frame],
-            keypoints_skeleton="openpose18",
-        )
-        read = partial(_read_sized, self._image_path(sequence.name, frame), sequence.size)
-        view = View(read, entry.image_key, sequence.boxes_xyxy[person, frame], sequence.intrinsics)
-        return Sample(entry.id, view, truth, sequence.name, entry.track, frame, sequence.size)
 
-
-def _trans_cam(world: SequenceArrays, bodies: "Bodies | None") -> np.ndarray | None:
-    """SMPL's translation in the camera frame, R (trans + J0) + t - J0, with J0 the rest pelvis of the gendered body; (P, N, 3) m."""
-    if bodies is None:
-        return None
-    J0 = np.array([_rest_pelvis(bodies, gender, betas) for gender, betas in zip(world.genders, world.betas, strict=True)])[:, None]
-    R, t = world.cam_poses[:, :3, :3], world.cam_poses[:, :3, 3]
-    return np.einsum("nij,pnj->pni", R, world.trans + J0) + t - J0
+def _trans_cam(stored: StoredSequence, bodies: "Bodies") -> np.ndarray:
+    """SMPL's translation in the camera frame, R (trans + J0) + t - J0, with J0 the rest pelvis of the gendered body; (R, 3) m."""
+    people = zip(stored.genders.tolist(), stored.betas, strict=True)
+    J0 = np.array([_rest_pelvis(bodies, gender, betas) for gender, betas in people])[:, None]
+    R, t = stored.cam_poses[:, :3, :3], stored.cam_poses[:, :3, 3]
+    return rows_of(np.einsum("nij,pnj->pni", R, by_person(stored.trans_world, stored.people) + J0) + t - J0)
 
 
 def _rest_pelvis(bodies: "Bodies", gender: str, betas: np.ndarray) -> np.ndarray:
     return bodies[gender].rest_joints(torch.from_numpy(betas)[None])[0, 0].double().cpu().numpy()
 
 
-def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3). Raises DataError where it is missing, broken or not of its sequence's ``size``."""
+def _image_path(folder: Path, frame: int) -> Path:
+    return folder / f"image_{frame:05d}.jpg"
+
+
+def _read_sized(folder: Path, size: tuple[int, int], frame: int) -> np.ndarray:
+    """The image (H, W, 3) of a frame. Raises DataError where it is missing, broken or not of its sequence's ``size``."""
+    path = _image_path(folder, frame)
     image = read_image(path)
     height, width = image.shape[:2]
     if (width, height) != size:

@@ -82,8 +82,12 @@ def sequence_files(folder: Path, split: str, where: str) -> list[Path]:
 
 def fingerprint_of(files: list[Path]) -> str:
     """SHA-256 over the lines "<split>/<file> <sha256>" of the annotation files, sorted."""
-    lines = sorted(f"{path.parent.name}/{path.name} {sha256_of_file(path)}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return fingerprint_of_hashes({f"{path.parent.name}/{path.name}": sha256_of_file(path) for path in files})
+
+
+def fingerprint_of_hashes(hashes: Mapping[str, str]) -> str:
+    """``fingerprint_of`` where the hash of each "<split>/<file>" is known."""
+    return hashlib.sha256("".join(sorted(f"{name} {sha256}\n" for name, sha256 in hashes.items())).encode()).hexdigest()
 
 
 def load_sequence(path: Path) -> SequenceArrays:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from hpsbench.datasets.base_3dpw import ThreeDPWLayout
+from hpsbench.datasets.base_3dpw_subsets import SUBSETS
 from hpsbench.types import Card
 
 # sequence:people:images. Their sums are the published 87 tracks and 74,620 person-frames.
@@ -32,7 +33,10 @@ def _parsed(text: str) -> dict[str, tuple[int, int]]:
 
 
 class ThreeDPW(ThreeDPWLayout):
-    """3DPW as unpacked from sequenceFiles.zip and imageFiles.zip: 60 sequences of one or two people."""
+    """3DPW as unpacked from sequenceFiles.zip and imageFiles.zip: 60 sequences of one or two people.
+
+    Subsets, out of all three splits: "occ" (3DPW-OCC, behind objects), "pc" (3DPW-PC) and "crowd" (3DPW-Crowd), where people hide people.
+    """
 
     name = "3dpw"
     card = Card(
@@ -42,6 +46,8 @@ class ThreeDPW(ThreeDPWLayout):
         licence="non-commercial scientific research; accept the terms at virtualhumans.mpi-inf.mpg.de/3DPW/license.html; no redistribution",
         paper="von Marcard et al., Recovering Accurate 3D Human Pose in the Wild Using IMUs and a Moving Camera, ECCV 2018",
     )
+    subsets = tuple(SUBSETS)
+    lists: ClassVar = SUBSETS
     known: ClassVar = {split: _parsed(text) for split, text in _SEQUENCES.items()}
     # Person-frames with a valid camera pose, where published (test: the list that SPIN and PARE score; train: SPIN's npz).
     known_valid: ClassVar = {"train": 22_735, "test": 35_515}
