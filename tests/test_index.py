@@ -1,0 +1,361 @@
+"""The columnar index: samples out of it are those out of the files, and no other index than the right one is ever believed."""
+
+import dataclasses
+import os
+import pickle
+import threading
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from writers.threedpw import default_miniatures, make_record, python2_pickle, write_miniature
+
+from hpsbench.body.bodies import load_bodies
+from hpsbench.datasets import base_3dpw_columns
+from hpsbench.datasets.base import Entry, open_dataset
+from hpsbench.datasets.base_3dpw import ThreeDPWLayout
+from hpsbench.datasets.base_columns import SampleColumns
+from hpsbench.datasets.base_index import cache_folder, indexed
+from hpsbench.errors import DataError
+from hpsbench.types import Sample, Truth, View, unchecked
+
+
+@pytest.fixture(scope="module")
+def bodies():
+    return load_bodies(None, dtype=torch.float64)
+
+
+@pytest.fixture
+def root(tmp_path, bodies):
+    write_miniature(tmp_path / "3DPW", bodies)
+    return tmp_path / "3DPW"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPSBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The names of the pickles that were parsed, in order."""
+    names = []
+    original = base_3dpw_columns.load_sequence
+
+    def load(path):
+        names.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(base_3dpw_columns, "load_sequence", load)
+    return names
+
+
+def opened(root, *, split="test", frames="all", bbox="joints-in-image", scale=1.0, bodies=None):
+    return open_dataset("3dpw", root, split=split, frames=frames, bbox=bbox, bbox_scale=scale, bodies=bodies)
+
+
+def flat(sample):
+    """Every field of a sample, its view and its truth but for the image, by name."""
+    records = (sample, sample.view, sample.truth)
+    names = [(record, field.name) for record in records for field in dataclasses.fields(record)]
+    return {name: getattr(record, name) for record, name in names if name not in ("view", "truth", "read")}
+
+
+def assert_same(first, second):
+    """Two datasets are equal to the last bit, sample by sample and field by field."""
+    assert (first.counts, first.fingerprint, first.ids) == (second.counts, second.fingerprint, second.ids)
+    for one, other in zip(map(flat, first), map(flat, second), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            if isinstance(value, np.ndarray):
+                assert (value.dtype, value.shape, value.tobytes()) == (other[name].dtype, other[name].shape, other[name].tobytes()), name
+            else:
+                assert value == other[name], name
+
+
+class TestThreeDPW:
+    @pytest.mark.parametrize("split", ["test", "all"])
+    def test_samples_are_those_of_the_files(self, root, cache, parsed, bodies, split):
+        """Built, then opened, against a reader that never has an index."""
+        built = opened(root, split=split, bodies=bodies)
+        count = len(parsed)
+        again = opened(root, split=split, bodies=bodies)
+        assert len(parsed) == count == (2 if split == "test" else 4)
+        cache.rename(cache.with_name("away"))
+        anew = opened(root, split=split, bodies=bodies)
+        assert len(parsed) == 2 * count
+        for dataset in (again, anew):
+            assert_same(built, dataset)
+
+    def test_one_index_serves_every_rule_split_and_body(self, root, cache, parsed, bodies):
+        opened(root, split="all")
+        assert sorted(parsed) == ["courtyard_one_00.pkl", "downtown_away_00.pkl", "downtown_pair_00.pkl", "outdoors_one_00.pkl"]
+        for split in ("train", "validation", "test", "all"):
+            for frames in ThreeDPWLayout.frame_rules:
+                for bbox in ThreeDPWLayout.box_rules:
+                    opened(root, split=split, frames=frames, bbox=bbox, scale=1.2, bodies=bodies)
+        assert len(parsed) == 4
+        assert len(list(cache.iterdir())) == 3
+
+    def test_places_and_iteration_agree(self, root, cache):
+        dataset = opened(root, frames="campose-valid")
+        for i, sample in enumerate(dataset):
+            one, other = flat(sample), flat(dataset[i])
+            assert all(np.array_equal(one[name], other[name], equal_nan=True) for name in one if isinstance(one[name], np.ndarray))
+            assert sample.id == dataset[i].id == dataset.ids[i]
+            np.testing.assert_array_equal(sample.view.read(), dataset[i].view.read())
+
+    def test_samples_are_what_the_types_make(self, root, cache, bodies):
+        """A record made without checks passes them, has every field, and cannot be changed."""
+        sample = next(iter(opened(root, bodies=bodies)))
+        for record in (sample, sample.view, sample.truth):
+            fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+            assert vars(type(record)(**fields)) == vars(record) == fields
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(record, next(iter(fields)), None)
+
+    def test_a_changed_file_is_parsed_again(self, root, cache, parsed, bodies):
+        before = opened(root)
+        path = root / "sequenceFiles/test/downtown_away_00.pkl"
+        os.utime(path, ns=(1, 1))
+        assert_same(opened(root), before)
+        assert len(parsed) == 4
+        record = pickle.loads(path.read_bytes(), encoding="latin1")
+        path.write_bytes(python2_pickle({**record, "trans": [np.asarray(record["trans"][0]) + 1.0]}))
+        assert opened(root).fingerprint != before.fingerprint
+        assert len(parsed) == 6
+        assert len(list(cache.iterdir())) == 1
+
+    def test_a_further_file_is_seen(self, root, cache, parsed, bodies):
+        opened(root)
+        source = root / "sequenceFiles/train/courtyard_one_00.pkl"
+        source.rename(root / "sequenceFiles/test/courtyard_one_00.pkl")
+        assert len(opened(root)) == 13 + 2
+
+    def test_another_version_of_the_loader_parses_again(self, root, cache, parsed, monkeypatch):
+        opened(root)
+        monkeypatch.setattr(ThreeDPWLayout, "index_version", 2)
+        opened(root)
+        assert len(parsed) == 4
+
+    def test_another_folder_has_another_index(self, root, cache, parsed):
+        opened(root)
+        opened(root.rename(root.with_name("moved")))
+        assert len(parsed) == 4
+        assert len(list(cache.iterdir())) == 2
+
+    def test_a_missing_image_is_told_although_the_index_is_there(self, root, cache):
+        opened(root)
+        (root / "imageFiles/downtown_pair_00/image_00002.jpg").unlink()
+        with pytest.raises(DataError, match=r"1 of 8 images .*image_00002\.jpg"):
+            opened(root)
+
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "no HDF5", "empty", "other key", "a column less", "a column more", "a group"])
+    def test_a_broken_index_is_built_again(self, root, cache, parsed, damage):
+        before = opened(root)
+        (path,) = cache.iterdir()
+        _damage(path, damage)
+        assert_same(opened(root), before)
+        assert len(parsed) == 4
+        assert_same(opened(root), before)
+        assert len(parsed) == 4
+
+    def test_without_a_cache_it_says_so_once(self, root, tmp_path, monkeypatch, parsed):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("HPSBENCH_CACHE", str(tmp_path / "file" / "below"))
+        with pytest.warns(UserWarning, match=r"No index is kept: Could not write .*HPSBENCH_CACHE") as told:
+            first = opened(root, split="all")
+        assert len(told) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert_same(opened(root, split="all"), first)
+        assert len(parsed) == 8
+
+    def test_workers_get_the_columns(self, root, cache):
+        dataset = opened(root)
+        assert_same(pickle.loads(pickle.dumps(dataset)), dataset)
+
+
+def _damage(path: Path, how: str) -> None:
+    if how in ("cut", "no HDF5", "empty"):
+        path.write_bytes({"cut": path.read_bytes()[:-4000], "no HDF5": b"columns" * 99, "empty": b""}[how])
+    elif how == "flipped":
+        with h5py.File(path, "r") as file:
+            place = file["columns/joints"].id.get_offset()
+        data = bytearray(path.read_bytes())
+        data[place + 11] ^= 1
+        path.write_bytes(data)
+    else:
+        with h5py.File(path, "a") as file:
+            if how == "other key":
+                key = file["key"][()]
+                del file["key"]
+                file["key"] = key.replace(b"3dpw-layout", b"3dpw-layouts")
+            elif how == "a column less":
+                del file["columns/betas"]
+            elif how == "a column more":
+                file["columns/more"] = np.zeros(3)
+            else:
+                file.create_group("columns/group")
+
+
+FOUND = {
+    "text": np.array(["downtown_bar_00", "ä", "x"]),
+    "flags": np.array([[True], [False]]),
+    "numbers": np.arange(6, dtype=np.int32).reshape(2, 3),
+    "exact": np.array([0.1, np.nan, -0.0]),
+    "nothing": np.zeros((0, 24, 3)),
+}
+
+
+class TestIndexed:
+    def test_columns_come_back_as_they_were(self, tmp_path, cache):
+        file = tmp_path / "a.json"
+        file.write_text("{}")
+        indexed("test", 1, [file], lambda: dict(FOUND))
+        back = indexed("test", 1, [file], pytest.fail)
+        assert back.keys() == FOUND.keys()
+        for name, array in FOUND.items():
+            assert (back[name].dtype, back[name].shape, back[name].tobytes()) == (array.dtype, array.shape, array.tobytes()), name
+
+    def test_loader_version_rules_and_files_are_the_key(self, tmp_path, cache):
+        files = [tmp_path / name for name in ("a.json", "b.json")]
+        for file in files:
+            file.write_text("{}")
+        keys = [("one", 1, files, None), ("two", 1, files, None), ("one", 1, files, {"view": 1}), ("one", 1, files[:1], None)]
+        for number, (loader, version, some, rules) in enumerate([*keys, ("one", 2, files, None)]):
+            found = indexed(loader, version, some, lambda number=number: {"number": np.array([number])}, rules=rules)
+            assert found["number"].tolist() == [number]
+        assert len(list(cache.iterdir())) == 3
+
+    def test_a_file_changed_while_it_is_read_is_not_indexed(self, tmp_path, cache):
+        file = tmp_path / "a.json"
+        file.write_text("{}")
+
+        def build():
+            file.write_text("{ }")
+            return {"number": np.array([1])}
+
+        assert indexed("test", 1, [file], build)["number"].tolist() == [1]
+        assert not cache.exists()
+
+    def test_two_that_build_at_once_do_no_harm(self, tmp_path, cache):
+        file = tmp_path / "a.json"
+        file.write_text("{}")
+        both, found = threading.Barrier(2, timeout=30), []
+
+        def build():
+            both.wait()
+            return {"number": np.arange(1000)}
+
+        threads = [threading.Thread(target=lambda: found.append(indexed("test", 1, [file], build))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [columns["number"].tolist() for columns in found] == [list(range(1000))] * 2
+        assert [path.suffix for path in cache.iterdir()] == [".h5"]
+        assert indexed("test", 1, [file], pytest.fail)["number"].tolist() == list(range(1000))
+
+    def test_a_disk_that_fills_leaves_no_half_index(self, tmp_path, cache, monkeypatch):
+        file = tmp_path / "a.json"
+        file.write_text("{}")
+
+        def no_space(descriptor):
+            raise OSError(28, os.strerror(28))
+
+        monkeypatch.setattr(os, "fsync", no_space)
+        with pytest.warns(UserWarning, match="No space left"):
+            indexed("test", 1, [file], lambda: {"number": np.array([1])})
+        assert list(cache.iterdir()) == []
+
+    def test_where_the_cache_lies(self, monkeypatch):
+        monkeypatch.setenv("HPSBENCH_CACHE", "/own")
+        monkeypatch.setenv("XDG_CACHE_HOME", "/common")
+        assert cache_folder() == Path("/own")
+        monkeypatch.delenv("HPSBENCH_CACHE")
+        assert cache_folder() == Path("/common/hpsbench")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setenv("HOME", "/home/somebody")
+        assert cache_folder() == Path("/home/somebody/.cache/hpsbench")
+
+
+def _columns(**changes):
+    """Three rows of two joints, of which the first and last are samples."""
+    fields = {
+        "entries": [Entry("d/s/q/00000/0", "d/s/q/00000", "d/s/q/0", 0), Entry("d/s/q/00002/0", "d/s/q/00002", "d/s/q/0", 2)],
+        "rows": np.array([0, 2]),
+        "sequence": "q",
+        "image_size": (40, 30),
+        "read": lambda frame: np.full((30, 40, 3), frame, dtype=np.uint8),
+        "boxes_xyxy": np.arange(12.0).reshape(3, 4),
+        "intrinsics": np.tile(np.eye(3), (3, 1, 1)),
+        "skeleton": "test2",
+        "joints": np.arange(18.0).reshape(3, 2, 3),
+        "joints2d": np.arange(12.0).reshape(3, 2, 2),
+        "valid": np.ones((3, 2), dtype=bool),
+        "genders": ["male", "female", "neutral"],
+    }
+    return SampleColumns(**{**fields, **changes})
+
+
+class TestSampleColumns:
+    def test_a_sample_is_one_row(self):
+        columns = _columns(trans=np.arange(9.0).reshape(3, 3))
+        for sample in (columns[1], list(columns)[1]):
+            assert isinstance(sample, Sample)
+            assert (sample.id, sample.frame, sample.sequence, sample.image_size) == ("d/s/q/00002/0", 2, "q", (40, 30))
+            assert (sample.truth.gender, sample.truth.skeleton, sample.truth.betas) == ("neutral", "test2", None)
+            np.testing.assert_array_equal(sample.truth.joints, [[12, 13, 14], [15, 16, 17]])
+            np.testing.assert_array_equal(sample.truth.trans, [6, 7, 8])
+            np.testing.assert_array_equal(sample.view.bbox_xyxy, [8, 9, 10, 11])
+            assert sample.view.read()[0, 0, 0] == 2
+        assert len(columns) == len(list(columns)) == 2
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            ({"joints2d": np.zeros((3, 1, 2))}, r"joints2d: expected shape \(2, 2\), but got \(1, 2\)"),
+            ({"boxes_xyxy": np.zeros((3, 3))}, "bbox_xyxy"),
+            ({"valid": np.ones((2, 2), dtype=bool)}, "a column has 2 rows, expected 3"),
+            ({"genders": ["male", "x", "male"]}, "gender: expected neutral, male or female, but got 'x'"),
+            ({"genders": ["male"]}, "a column has 1 rows"),
+            ({"rows": np.array([1])}, "1 rows for 2 entries"),
+            ({"betas": np.zeros((3, 300))}, "betas"),
+        ],
+    )
+    def test_columns_are_checked_as_records_are(self, change, match):
+        with pytest.raises(ValueError, match=match):
+            _columns(**change)
+
+
+def test_a_record_made_by_hand_is_still_checked():
+    fields = {"read": None, "image_key": "k", "bbox_xyxy": np.zeros(3), "intrinsics": np.eye(3), "window_xyxy": None}
+    assert unchecked(View, fields).bbox_xyxy.shape == (3,)
+    with pytest.raises(ValueError, match="bbox_xyxy"):
+        View(**fields)
+    with pytest.raises(ValueError, match="joints2d"):
+        dataclasses.replace(_columns()[0].truth, joints2d=np.zeros((1, 2)))
+    assert isinstance(_columns()[0].truth, Truth)
+
+
+def test_the_index_holds_what_the_pickle_says(root, cache, bodies):
+    """Independent of the reader: the record as it was written, by the formulas of the format."""
+    opened(root)
+    record, joints2d = make_record(default_miniatures()[0], bodies)
+    (path,) = cache.iterdir()
+    with h5py.File(path) as file:
+        columns = {name: node[...] for name, node in file["columns"].items()}
+    assert columns["name"].tolist() == [b"downtown_away_00", b"downtown_pair_00"]
+    assert (columns["people"].tolist(), columns["images"].tolist()) == ([1, 2], [4, 5])
+    row = 4 + 3 * 2 + 1
+    np.testing.assert_allclose(columns["joints2d"][row], joints2d[1, 3], atol=1e-9)
+    np.testing.assert_array_equal(columns["trans_world"][row], record["trans"][1][3])
+    np.testing.assert_array_equal(columns["keypoints"][row].T, record["poses2d"][1][3])
+    np.testing.assert_array_equal(columns["camera_valid"][4:], np.transpose(record["campose_valid"]).reshape(-1) == 1)
+    np.testing.assert_array_equal(columns["betas"][1], record["betas"][0][:10])
+    assert columns["genders"].tolist() == [b"female", b"male", b"female"]
