@@ -83,8 +83,8 @@ class TestWorkedScene:
         mpjpe, mve = Fraction(24 + 48 + 12 + 36, 4), Fraction(10 + 20 + 40 + 30, 4)
         assert scores.mpjpe_mm["body"] == pytest.approx(float(mpjpe))
         assert scores.mve_mm["body"] == pytest.approx(float(mve))
-        assert scores.nmje_mm["body"] == pytest.approx(float(mpjpe / Fraction(4, 5)))
-        assert scores.nmve_mm["body"] == pytest.approx(float(mve / Fraction(4, 5)))
+        assert scores.nmje_mm["body"] == pytest.approx(37.5 if literal else float(mpjpe / Fraction(4, 5)))
+        assert scores.nmve_mm["body"] == pytest.approx(31.2 if literal else float(mve / Fraction(4, 5)))
 
     def test_kid_has_everybodys_false_positives(self, scene):
         scores = scored([scene], literal=True)["kid"]
@@ -92,7 +92,8 @@ class TestWorkedScene:
         assert (scores.precision, scores.recall) == (1 / 2, 1)
         assert scores.f1 == 0.67
         assert scores.mpjpe_mm["body"] == 48.0
-        assert scores.nmje_mm["body"] == pytest.approx(float(Fraction(48) / Fraction(67, 100)))
+        assert Fraction(48) / Fraction(67, 100) == Fraction(4800, 67)
+        assert scores.nmje_mm["body"] == 71.6
 
     def test_kid_without_the_faults(self, scene):
         scores = scored([scene], literal=False)["kid"]
@@ -103,25 +104,40 @@ class TestWorkedScene:
 
     @pytest.mark.parametrize("literal", [True, False])
     def test_occlusion_bins(self, scene, literal):
-        """By bin (people, found, MPJPE): 0: the missed one; 10: 24 and 48; 40: 36; 80: 12."""
+        """By bin (people, MPJPE of each found): 10 % itself is in the first bin literally, in the second one plainly."""
+        expected = {0: (2, [24]), 10: (1, [48])} if literal else {0: (1, []), 10: (2, [24, 48])}
+        expected |= {40: (1, [36]), 80: (1, [12])}
         scores = scored([scene], literal)
-        expected = {0: (1, 0, None), 10: (2, 2, Fraction(24 + 48, 2)), 40: (1, 1, Fraction(36)), 80: (1, 1, Fraction(12))}
         for low in range(0, 90, 10):
-            people, found, mpjpe = expected.get(low, (0, 0, None))
+            people, found = expected.get(low, (0, []))
             row = scores[f"occlusion-{low}-{low + 10}"]
-            assert (row.people, row.people - row.misses) == (people, found)
-            if mpjpe is None:
-                assert np.isnan(row.mpjpe_mm["body"])
-            else:
+            assert (row.people, row.people - row.misses, row.false_positives) == (people, len(found), None)
+            assert np.isnan([row.precision, row.f1]).all()
+            if found:
+                mpjpe, recall = Fraction(sum(found), len(found)), Fraction(len(found), people)
+                assert row.recall == recall
                 assert row.mpjpe_mm["body"] == pytest.approx(float(mpjpe))
-            assert np.isnan(row.recall) if people == 0 else row.recall == found / people
+                assert row.nmje_mm["body"] == pytest.approx(float(mpjpe / recall) if literal else np.nan, nan_ok=True)
+            else:
+                assert np.isnan([row.mpjpe_mm["body"], row.nmje_mm["body"]]).all()
+                assert row.recall == 0 if people else np.isnan(row.recall)
+
+    def test_bins_are_not_rounded(self):
+        """Three people of 10 % in the first bin literally, one found with a joint 0.1 mm off: MPJPE 1/240, NMJE three times that."""
+        gt = [box(100 * k, 0, 100 * k + 50, 90) for k in range(3)]
+        whole = image(gt[:1], gt)
+        whole.pred_joints[0, 7, 0] += 0.0001
+        row = scored([whole], True)["occlusion-0-10"]
+        assert row.mpjpe_mm["body"] == pytest.approx(float(Fraction(1, 240)))
+        assert row.nmje_mm["body"] == pytest.approx(float(Fraction(3, 240)))
 
     def test_two_images_pool_their_people(self, scene):
         """The scene twice, the second time without predictions: 4 of 10 found, one extra: F1 = 8/15."""
         scores = {literal: scored([scene, image([], list(scene.gt_joints2d))], literal)["all"] for literal in (True, False)}
         assert (scores[True].precision, scores[True].recall, scores[True].f1) == (0.8, 0.4, 0.53)
         assert scores[False].f1 == pytest.approx(float(Fraction(8, 15)))
-        assert scores[True].nmje_mm["body"] == pytest.approx(float(Fraction(30) / Fraction(53, 100)))
+        assert Fraction(30) / Fraction(53, 100) == Fraction(3000, 53)
+        assert scores[True].nmje_mm["body"] == 56.6
         assert scores[False].nmje_mm["body"] == pytest.approx(float(Fraction(30) / Fraction(8, 15)))
 
 
@@ -173,9 +189,31 @@ class TestFaults:
             "left_hand": 1,
             "right_hand": 0,
             "face": 1,
-            "full_body": pytest.approx(float(1 + Fraction(2, 3)), abs=0.05),
+            "full_body": 1.7,
         }
         assert plain == pytest.approx({"body": 1, "left_hand": 2, "right_hand": 0, "face": 2, "full_body": float(1 + Fraction(4, 3))})
+
+    def test_an_image_without_predictions_has_no_zeros(self):
+        """As above, and a second image of which nothing was answered: its two people enter the recall, not the mean of the hand."""
+        joints = np.random.default_rng(2).normal(0, 0.3, (127, 3))
+        gt = [box(0, 0, 50, 90), box(200, 0, 250, 90)]
+        whole = image(gt[:1], gt, pred_joints=joints[None].copy(), gt_joints=np.stack([joints, joints]))
+        whole.pred_joints[0, 30, 0] += 0.032
+        blind = image([], gt, pred_joints=np.empty((0, 127, 3)), gt_joints=np.stack([joints, joints]))
+        literal, plain = (scored([whole, blind], x, "smplx")["all"] for x in (True, False))
+        assert (literal.recall, plain.recall) == (1 / 4, 1 / 4)
+        assert (literal.mpjpe_mm["left_hand"], plain.mpjpe_mm["left_hand"]) == (pytest.approx(1), pytest.approx(2))
+
+    def test_full_body_of_kids_is_divided_by_everybodys_f1(self):
+        """A kid found, two adults missed: F1 of all 2/4, of kids 1. Its body is 2 mm off, hands and face not at all."""
+        joints = np.random.default_rng(2).normal(0, 0.3, (127, 3))
+        gt = [box(200 * k, 0, 200 * k + 50, 90) for k in range(3)]
+        kid = np.array([True, False, False])
+        whole = image(gt[:1], gt, pred_joints=joints[None].copy(), gt_joints=np.stack([joints] * 3), kid=kid)
+        whole.pred_joints[0, 3, 1] += 0.044
+        scores = scored([whole], True, "smplx")["kid"]
+        assert (scores.mpjpe_mm["body"], scores.mpjpe_mm["full_body"], scores.f1) == (2, 2, 1)
+        assert (scores.nmje_mm["body"], scores.nmje_mm["full_body"]) == (2, 4)
 
     def test_rounding(self):
         """Two of three found, no extra: precision 1, recall 2/3, F1 4/5; 1 mm / 3 a person."""
@@ -186,7 +224,8 @@ class TestFaults:
         assert (literal.recall, literal.f1, literal.mpjpe_mm["body"]) == (0.67, 0.8, 0.2)
         assert plain.recall == pytest.approx(float(Fraction(2, 3)))
         assert plain.mpjpe_mm["body"] == pytest.approx(float(Fraction(1, 6)))
-        assert literal.nmje_mm["body"] == pytest.approx(float(Fraction(2, 10) / Fraction(8, 10)))
+        # 0.2 / 0.8 = 0.25, of which numpy keeps 0.2.
+        assert literal.nmje_mm["body"] == 0.2
 
 
 class TestMatching:
@@ -211,6 +250,20 @@ class TestMatching:
         pred = np.stack([gt[1] - [9, 0], gt[1] + [2, 0], gt[1] + [1, 0]])
         matching = match_people(pred, gt, np.array([True, True]), literal=literal)
         assert (matching.pairs, matching.misses, matching.false_positives) == (((2, 1), (0, 0)), (), (1,))
+
+    def test_nearest_is_by_the_largest_singular_value_literally(self):
+        """To person 0 all joints are 5 px off in x: both norms 5 sqrt(24) = 24.5. To person 1 half of them 6 px in x, half 6 px in y:
+        singular values 6 sqrt(12) = 20.8 twice, Euclidean 6 sqrt(24) = 29.4."""
+        pred = box(0, 0, 50, 90)
+        gt = np.stack([pred, pred])
+        gt[0, :, 0] += 5
+        gt[1, :24:2, 0] += 6
+        gt[1, 1:24:2, 1] += 6
+        spectral = [np.linalg.svd((pred - person)[:24], compute_uv=False)[0] for person in gt]
+        np.testing.assert_allclose(spectral, [5 * np.sqrt(24), 6 * np.sqrt(12)])
+        both = np.array([True, True])
+        literal, plain = (match_people(pred[None], gt, both, literal=x).pairs for x in (True, False))
+        assert (literal, plain) == (((0, 1),), ((0, 0),))
 
     @pytest.mark.parametrize("literal", [True, False])
     def test_nobody(self, literal):
@@ -242,6 +295,10 @@ class TestBadInput:
     def test_counts(self, scene):
         with pytest.raises(PredictionError, match="expected one number"):
             replace(scene, pred_vertices=scene.pred_vertices[:2])
+
+    def test_other_mesh(self, scene):
+        with pytest.raises(PredictionError, match="meshes of 7 vertices, expected the 8"):
+            replace(scene, pred_vertices=scene.pred_vertices[:, :7])
 
     def test_model(self):
         with pytest.raises(ValueError, match="'smpl' or 'smplx'"):

@@ -4,15 +4,20 @@ The evaluator's faults, each kept by ``literal=True`` and left out by ``literal=
 
 1. Matching stops early: each pair with too little overlap counts against the number of predictions still to be placed, also where its
    prediction was placed long ago. A person can so be missed, and the prediction of them be a false positive.
-2. A prediction of a person who is not evaluated (too occluded) is a false positive. Without: it is left out.
-3. The means of hands and face have a 0 for every missed person.
-4. Precision, recall, F1 (two digits), MPJPE and MVE (one) are rounded before they are divided by one another.
-5. The scores of kids have the false positives of everybody. Without: no prediction is known to be of a kid, so there is no precision.
+2. Pairs are ordered by the largest singular value of the (24, 2) differences of their joints, not by its Euclidean norm.
+3. A prediction of a person who is not evaluated (too occluded) is a false positive. Without: it is left out.
+4. The means of hands and face have a 0 for every missed person of an image that has predictions.
+5. Precision, recall, F1 (two digits), MPJPE and MVE (one) are rounded before they are divided by one another, and so are the quotients.
+6. The scores of kids have the false positives of everybody. Without: no prediction is known to be of a kid, so there is no precision.
+   The full body's normalised errors of kids are divided by everybody's F1.
+7. Bins of occlusion hold their upper border and not their lower one. In a bin NMJE and NMVE are divided by the recall, and nothing is
+   rounded. The evaluator's bins end at 80 %; the last one, 80 to 90, is ours. Without: a bin holds its lower border, and has no
+   normalised errors, since no false positive is known to belong to it.
 
 Source: Patel et al. 2021 and AGORA's evaluation code, of which nothing is copied.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,6 +64,12 @@ class AgoraImage:
                 )
             if not np.isfinite(array).all():
                 raise PredictionError(f"AGORA image {self.name}: predicted {name} hold NaN or infinity. Leave out the people who failed.")
+        sizes = self.pred_vertices.shape[1], self.gt_vertices.shape[1]
+        if len(self.pred_vertices) and len(self.gt_vertices) and sizes[0] != sizes[1]:
+            raise PredictionError(
+                f"AGORA image {self.name}: predicted meshes of {sizes[0]} vertices, expected the {sizes[1]} of the annotated ones. "
+                "Write meshes of that body."
+            )
 
     @property
     def evaluated(self) -> np.ndarray:
@@ -120,26 +131,27 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
 def match_people(pred_joints2d: np.ndarray, gt_joints2d: np.ndarray, evaluated: np.ndarray, *, literal: bool) -> Matching:
     """Who is whom: pairs of (P, J, 2) and (G, K, 2) px from the nearest on, each side once, with boxes that overlap by 0.1 or more.
 
-    Distance: the norm of the difference of the first 24 joints as one vector; boxes: about all the joints. ``evaluated`` (G,) bool.
+    Distance: the norm of the (24, 2) differences of the first 24 joints, ``literal`` the spectral, else the Euclidean one; boxes: about
+    all the joints. ``evaluated`` (G,) bool.
     """
-    found, absorbed = (_literal_pairs if literal else _plain_pairs)(pred_joints2d, gt_joints2d, evaluated)
+    found, absorbed = (_literal_pairs if literal else _plain_pairs)(np.asarray(pred_joints2d), np.asarray(gt_joints2d), evaluated)
     predictions, people = {p for p, _ in found}, {g for _, g in found}
     misses = tuple(g for g in range(len(gt_joints2d)) if evaluated[g] and g not in people)
     return Matching(tuple(found), misses, tuple(p for p in range(len(pred_joints2d)) if p not in predictions | absorbed))
 
 
-def _nearest_first(pred: np.ndarray, gt: np.ndarray) -> list[tuple[int, int]]:
+def _nearest_first(pred: np.ndarray, gt: np.ndarray, norm: int | str) -> list[tuple[int, int]]:
+    """The pairs (prediction, person) by a matrix norm of the differences of their joints, the nearest first."""
     if not (len(pred) and len(gt)):
         return []
-    difference = pred[:, None, :MATCHED_JOINTS] - gt[None, :, :MATCHED_JOINTS]
-    distances = np.linalg.norm(difference.reshape(len(pred), len(gt), -1), axis=-1)
+    distances = np.linalg.norm(pred[:, None, :MATCHED_JOINTS] - gt[None, :, :MATCHED_JOINTS], ord=norm, axis=(-2, -1))
     return [divmod(int(i), len(gt)) for i in np.argsort(distances, axis=None, kind="stable")]
 
 
 def _literal_pairs(pred: np.ndarray, gt: np.ndarray, evaluated: np.ndarray) -> tuple[list[tuple[int, int]], set[int]]:
     pairs: list[tuple[int, int]] = []
     placed, taken, refused = set(), set(), 0
-    for p, g in _nearest_first(pred, gt):
+    for p, g in _nearest_first(pred, gt, 2):
         if len(taken) == len(gt) or len(placed) + refused >= len(pred):
             break
         overlaps = box_iou(pred[p], gt[g]) >= SMALLEST_IOU
@@ -156,7 +168,7 @@ def _literal_pairs(pred: np.ndarray, gt: np.ndarray, evaluated: np.ndarray) -> t
 def _plain_pairs(pred: np.ndarray, gt: np.ndarray, evaluated: np.ndarray) -> tuple[list[tuple[int, int]], set[int]]:
     pairs: list[tuple[int, int]] = []
     placed, taken, absorbed = set(), set(), set()
-    for p, g in _nearest_first(pred, gt):
+    for p, g in _nearest_first(pred, gt, "fro"):
         if p in placed or g in taken or box_iou(pred[p], gt[g]) < SMALLEST_IOU:
             continue
         placed.add(p)
@@ -170,66 +182,77 @@ def _plain_pairs(pred: np.ndarray, gt: np.ndarray, evaluated: np.ndarray) -> tup
 
 @dataclass(frozen=True)
 class AgoraErrors:
-    """The unreduced table: one row per evaluated person, one column per part; metres, NaN for a missed person.
+    """The unreduced table: one row per evaluated person; metres by part, NaN for a missed person.
 
-    ``joints`` and ``vertices`` (N, parts): the mean over the part's joints, over its vertices; ``missed``, ``kid`` (N,) bool;
-    ``occlusion`` (N,) percent; ``false_positives``: predictions of nobody, over all images.
+    ``people``: (image, place in it). ``joints`` {part: (N, J)} errors of the part's joints; ``vertices`` {part: (N,)} the mean over its
+    vertices. ``missed``, ``unanswered`` (in an image without any prediction) and ``kid`` (N,) bool; ``occlusion`` (N,) percent;
+    ``false_positives``: predictions of nobody, over all images.
     """
 
-    parts: tuple[str, ...]
-    joints: np.ndarray
-    vertices: np.ndarray
+    people: tuple[tuple[str, int], ...]
+    joints: Mapping[str, np.ndarray]
+    vertices: Mapping[str, np.ndarray]
     missed: np.ndarray
+    unanswered: np.ndarray
     kid: np.ndarray
     occlusion: np.ndarray
     false_positives: int
 
 
-def agora_errors(images: Sequence[AgoraImage], parts: Sequence[Part], *, literal: bool) -> AgoraErrors:
-    """The errors of every evaluated person of ``images``, in their order."""
-    joints, vertices, kid, occlusion, extra = [], [], [], [], 0
+def agora_errors(images: Iterable[AgoraImage], parts: Sequence[Part], *, literal: bool) -> AgoraErrors:
+    """The errors of every evaluated person of ``images``, in their order; of the images one is held at a time."""
+    people, rows, unanswered, kid, occlusion, extra = [], [], [], [], [], 0
     for image in images:
         matching = match_people(image.pred_joints2d, image.gt_joints2d, image.evaluated, literal=literal)
         of = {g: p for p, g in matching.pairs}
         extra += len(matching.false_positives)
-        for g in np.flatnonzero(image.evaluated):
-            rows = [_part_errors(image, part, of.get(int(g)), int(g)) for part in parts]
-            joints.append([row[0] for row in rows])
-            vertices.append([row[1] for row in rows])
+        for g in map(int, np.flatnonzero(image.evaluated)):
+            people.append((image.name, g))
+            rows.append([_of_pair(image, part, of.get(g), g) for part in parts])
+            unanswered.append(not len(image.pred_joints2d))
             kid.append(bool(image.kid[g]))
             occlusion.append(float(image.occlusion[g]))
-    shape = (len(kid), len(parts))
-    table = np.array(joints, dtype=np.float64).reshape(shape)
+    joints = {part.name: np.array([row[k][0] for row in rows]).reshape(-1, len(part.joints)) for k, part in enumerate(parts)}
     return AgoraErrors(
-        parts=tuple(part.name for part in parts),
-        joints=table,
-        vertices=np.array(vertices, dtype=np.float64).reshape(shape),
-        missed=np.isnan(table).all(axis=1),
+        people=tuple(people),
+        joints=joints,
+        vertices={part.name: np.array([row[k][1] for row in rows], dtype=np.float64) for k, part in enumerate(parts)},
+        missed=np.isnan(joints[parts[0].name]).all(axis=1),
+        unanswered=np.array(unanswered, dtype=bool),
         kid=np.array(kid, dtype=bool),
         occlusion=np.array(occlusion, dtype=np.float64),
         false_positives=extra,
     )
 
 
-def _part_errors(image: AgoraImage, part: Part, p: int | None, g: int) -> tuple[float, float]:
-    """(mean joint error, mean vertex error) m of a part, both sides relative to their own root; NaN for a missed person."""
+def _of_pair(image: AgoraImage, part: Part, p: int | None, g: int) -> tuple[np.ndarray, float]:
     if p is None:
-        return np.nan, np.nan
-    roots = [joints[list(part.root)].mean(0) for joints in (image.pred_joints[p], image.gt_joints[g])]
-    pairs = ((image.pred_joints[p], image.gt_joints[g], list(part.joints)), (image.pred_vertices[p], image.gt_vertices[g], part.vertices))
-    answers = []
-    for pred, gt, chosen in pairs:
-        pred, gt = (points if chosen is None else points[chosen] for points in (pred, gt))
-        answers.append(float(np.linalg.norm((pred - roots[0]) - (gt - roots[1]), axis=-1).mean()))
-    return answers[0], answers[1]
+        return np.full(len(part.joints), np.nan), np.nan
+    return part_errors(part, image.pred_joints[p], image.pred_vertices[p], image.gt_joints[g], image.gt_vertices[g])
+
+
+def part_errors(
+    part: Part, pred_joints: np.ndarray, pred_vertices: np.ndarray | None, gt_joints: np.ndarray, gt_vertices: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """(errors (J,) of the part's joints, mean error of its vertices) m of one person, both sides relative to their own root.
+
+    Joints (at least those of the part and its root, 3) and vertices (V, 3) m; NaN for vertices that are None.
+    """
+    pred_root, gt_root = (joints[list(part.root)].mean(0) for joints in (pred_joints, gt_joints))
+    chosen = list(part.joints)
+    joints = np.linalg.norm((pred_joints[chosen] - pred_root) - (gt_joints[chosen] - gt_root), axis=-1)
+    if pred_vertices is None:
+        return joints, np.nan
+    pred, gt = (side if part.vertices is None else side[part.vertices] for side in (pred_vertices, gt_vertices))
+    return joints, float(np.linalg.norm((pred - pred_root) - (gt - gt_root), axis=-1).mean())
 
 
 @dataclass(frozen=True)
 class AgoraScores:
     """The scores of a group of people. Errors in mm by part; "full_body" is body + (left hand + right hand + face) / 3.
 
-    ``false_positives`` is None, and precision, F1 and the normalised errors NaN, where no prediction can be told to be of the
-    group. A mean over nobody is NaN.
+    ``false_positives`` is None, and precision and F1 NaN, where no prediction can be told to be of the group. A mean over nobody is
+    NaN. ``inside`` (N,) bool: who belongs to the group.
     """
 
     people: int
@@ -242,6 +265,7 @@ class AgoraScores:
     mve_mm: Mapping[str, float] = field(default_factory=dict)
     nmje_mm: Mapping[str, float] = field(default_factory=dict)
     nmve_mm: Mapping[str, float] = field(default_factory=dict)
+    inside: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def agora_scores(errors: AgoraErrors, *, literal: bool) -> dict[str, AgoraScores]:
@@ -250,39 +274,49 @@ def agora_scores(errors: AgoraErrors, *, literal: bool) -> dict[str, AgoraScores
     NMJE = MPJPE / F1 and NMVE = MVE / F1 for the body and the full body.
     """
     everybody = np.ones(len(errors.missed), dtype=bool)
-    groups = {
-        "all": _scores(errors, everybody, errors.false_positives, literal),
-        "kid": _scores(errors, errors.kid, errors.false_positives if literal else None, literal),
-    }
+    whole = _scores(errors, everybody, errors.false_positives, literal)
+    extra_of_kids = errors.false_positives if literal and errors.kid.any() else None
+    groups = {"all": whole, "kid": _scores(errors, errors.kid, extra_of_kids, literal, whole.f1)}
     for low in range(0, 90, 10):
-        inside = (errors.occlusion >= low) & ((errors.occlusion < low + 10) | (low == 80))
-        groups[f"occlusion-{low}-{low + 10}"] = _scores(errors, inside, None, literal)
+        groups[f"occlusion-{low}-{low + 10}"] = _scores(errors, _in_bin(errors.occlusion, low, literal), None, literal)
     return groups
 
 
-def _scores(errors: AgoraErrors, group: np.ndarray, extra: int | None, literal: bool) -> AgoraScores:
+def _in_bin(occlusion: np.ndarray, low: int, literal: bool) -> np.ndarray:
+    """Who is occluded by ``low`` to ``low`` + 10 percent: with the upper border (and 0 in the first), or with the lower one."""
+    high = low + 10
+    if literal:
+        return (occlusion > (low or -1)) & (occlusion <= high)
+    return (occlusion >= low) & ((occlusion < high) | (high == HIGHEST_OCCLUSION))
+
+
+def _scores(errors: AgoraErrors, group: np.ndarray, extra: int | None, literal: bool, f1_of_all: float | None = None) -> AgoraScores:
+    """The scores of ``group`` (N,) bool with ``extra`` false positives; None: they are not known, as of a bin."""
     people, misses = int(group.sum()), int((group & errors.missed).sum())
-    right = people - misses
+    right, rounds = people - misses, literal and extra is not None
     precision = np.nan if extra is None else _ratio(right, right + extra)
     f1 = np.nan if extra is None else _ratio(2 * right, 2 * right + extra + misses)
-    precision, recall, f1 = (_rounded(value, 2, literal) for value in (precision, _ratio(right, people), f1))
-    mpjpe, mve = (
-        {name: _rounded(value, 1, literal) for name, value in _means(errors, table[group], literal).items()}
-        for table in (errors.joints, errors.vertices)
-    )
-    whole = [name for name in ("body", "full_body") if name in mpjpe]
-    nmje, nmve = ({name: _ratio(means[name], f1) for name in whole} for means in (mpjpe, mve))
-    return AgoraScores(people, misses, extra, precision, recall, f1, mpjpe, mve, nmje, nmve)
+    recall = _ratio(right, people)
+    if rounds:
+        precision, recall, f1 = (round(value, 2) for value in (precision, recall, f1))
+    mpjpe, mve = (_means(errors, table, group, literal, rounds) for table in (errors.joints, errors.vertices))
+    by = dict.fromkeys(("body", "full_body"), recall if literal and extra is None else f1)
+    if literal and f1_of_all is not None:
+        by["full_body"] = f1_of_all
+    nmje, nmve = ({name: _rounded(_ratio(means[name], by[name]), rounds) for name in by if name in means} for means in (mpjpe, mve))
+    return AgoraScores(people, misses, extra, precision, recall, f1, mpjpe, mve, nmje, nmve, group)
 
 
-def _means(errors: AgoraErrors, table: np.ndarray, literal: bool) -> dict[str, float]:
-    """{part: mean mm} over the people found; literally, a missed person's hands and face count as 0."""
+def _means(errors: AgoraErrors, table: Mapping[str, np.ndarray], group: np.ndarray, literal: bool, rounds: bool) -> dict[str, float]:
+    """{part: mean mm} over the people found; literally, hands and face of the missed count as 0 where their image has predictions."""
     means = {}
-    for name, column in zip(errors.parts, table.T, strict=True):
-        column = np.nan_to_num(column) if literal and name != "body" else column[~np.isnan(column)]
-        means[name] = _MM * float(column.mean()) if len(column) else np.nan
+    for name, values in table.items():
+        each = _MM * (values if values.ndim == 1 else values.mean(axis=1))
+        zeros = literal and name != "body"
+        each = np.nan_to_num(each[group & ~errors.unanswered]) if zeros else each[group & ~np.isnan(each)]
+        means[name] = _rounded(each.mean(), rounds) if len(each) else np.nan
     if "face" in means:
-        means["full_body"] = means["body"] + (means["left_hand"] + means["right_hand"] + means["face"]) / 3
+        means["full_body"] = _rounded(means["body"] + (means["left_hand"] + means["right_hand"] + means["face"]) / 3, rounds)
     return means
 
 
@@ -290,5 +324,6 @@ def _ratio(over: float, under: float) -> float:
     return over / under if under else np.nan
 
 
-def _rounded(value: float, digits: int, literal: bool) -> float:
-    return round(value, digits) if literal else value
+def _rounded(value: float, rounds: bool) -> float:
+    """One digit, as numpy rounds: the evaluator's means are numpy's numbers, its ratios Python's."""
+    return float(np.round(value, 1)) if rounds else float(value)
