@@ -7,7 +7,7 @@ lists (the metrics, the occluders) are replaced whole.
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from hpsbench.errors import ProtocolError, UnknownNameError
 from hpsbench.metrics import METRICS
 from hpsbench.occluders.base import occluder
-from hpsbench.skeleton import joint_index, subset
+from hpsbench.skeleton import joint_index, joint_names, subset
 from hpsbench.store import sha256_of_bytes
 from hpsbench.tables import plain, read_table
 
@@ -36,7 +36,10 @@ class DataRule:
 
 @dataclass(frozen=True)
 class ScoreRule:
-    """How errors are measured and averaged; every word is explained in protocols/3dpw-test.toml."""
+    """How errors are measured and averaged; every word is explained in protocols/3dpw-test.toml.
+
+    Fields with a default came later: a protocol that leaves them out means what it meant before, and keeps its hash.
+    """
 
     metrics: tuple[str, ...]
     joints: str
@@ -45,8 +48,18 @@ class ScoreRule:
     pa_fit: str
     gt_gender: Literal["gendered", "neutral"]
     pve_align: Literal["none", "root"]
-    averaging: Literal["pooled", "sequences"]
+    averaging: Literal["pooled", "sequences", "actions"]
     on_failure: Literal["mean-pose", "nan", "error"]
+    pa_scale: Literal["fitted", "one"] = "fitted"
+    gt_joints: Literal["body-if-any", "body", "annotated"] = "body-if-any"
+    accepts: tuple[str, ...] = ()
+    pck_joints: tuple[str, ...] = ()
+    pck_mm: float = 150.0
+    pck_passes: Literal["below", "at-most"] = "below"
+    auc_mm: float = 150.0
+    auc_steps: int = 31
+    auc_area: Literal["mean", "trapezoid"] = "mean"
+    by: tuple[Literal["action", "activity", "scene", "sequence", "joint"], ...] = ()
 
     def __post_init__(self):
         for metric in self.metrics:
@@ -58,6 +71,23 @@ class ScoreRule:
             joint_index(self.regressor, root)
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics: expected at least one and none twice, but got {', '.join(self.metrics) or 'none'}.")
+        for skeleton in self.accepts:
+            joint_names(skeleton)
+        for joint in self.pck_joints:
+            joint_index(self.regressor, joint)
+        for key in ("pck_joints", "by"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"{key}: expected none twice, but got {', '.join(getattr(self, key))}.")
+        if self.pck_mm <= 0 or self.auc_mm <= 0 or self.auc_steps < 2:
+            raise ValueError(
+                f"pck_mm, auc_mm, auc_steps: expected two numbers above 0 and at least 2 steps, but got {self.pck_mm}, {self.auc_mm} and "
+                f"{self.auc_steps}."
+            )
+
+    @property
+    def later(self) -> dict[str, Any]:
+        """The fields with a default, plain, at their defaults."""
+        return {field.name: plain(field.default) for field in fields(self) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -92,8 +122,10 @@ class Protocol:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """All that decides a number, with everything inherited written out, as plain JSON."""
+        """All that decides a number, with everything inherited written out, as plain JSON; later fields only where not at their default."""
         content = {key: value for key, value in plain(self).items() if key not in (*_TEXT_KEYS, "occluders")}
+        later = self.score.later
+        content["score"] = {key: value for key, value in content["score"].items() if key not in later or value != later[key]}
         return content | {"occluders": [{"kind": rule.kind} | plain(rule.params) for rule in self.occluders]}
 
     @cached_property

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hpsbench.skeleton import JOINT_NAMES, PARENTS
 from hpsbench.types import Errors
 
 F64 = torch.float64
+HITS = ("pck", "auc", "pa_pck", "pa_auc")
 
 
 def people(count: int, joints: int = 17, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,11 +38,12 @@ def random_similarity(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 class TestTable:
     def test_keys_units_and_needs(self):
-        assert list(METRICS) == ["mpjpe", "pa_mpjpe", "pve", "pa_pve", "mpjae", "pa_mpjae", "accel"]
+        assert list(METRICS) == ["mpjpe", "pa_mpjpe", "pve", "pa_pve", "mpjae", "pa_mpjae", "accel", *HITS]
         for key, metric in METRICS.items():
             assert metric.key == key
             assert metric.needs in ("joints", "mesh", "rotations", "track")
-            assert metric.factor == pytest.approx({"mm": 1000, "deg": 180 / np.pi, "mm/frame^2": 1000}[metric.unit])
+            assert metric.factor == pytest.approx({"mm": 1000, "deg": 180 / np.pi, "mm/frame^2": 1000, "%": 100}[metric.unit])
+            assert metric.higher_is_better == (metric.unit == "%")
 
 
 class TestMpjpe:
@@ -100,6 +103,25 @@ class TestPaMpjpe:
         scale, rotation, shift = random_similarity(6)
         moved = scale[:, None, None] * pred @ rotation + shift[:, None]
         torch.testing.assert_close(pa_mpjpe(moved, gt, moved, gt), pa_mpjpe(pred, gt, pred, gt), atol=1e-10, rtol=1e-9)
+
+    def test_without_scale_by_hand(self):
+        """A cross twice as large, turned and moved: the similarity hides it, the rigid motion leaves each arm off by 1."""
+        gt = torch.tensor([[[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]]], dtype=F64)
+        _, turn, shift = random_similarity(1)
+        pred = 2 * gt @ turn.transpose(1, 2) + 3 * shift[:, None]
+        torch.testing.assert_close(pa_mpjpe(pred, gt, pred, gt), torch.zeros(1, 4, dtype=F64), atol=1e-12, rtol=0)
+        torch.testing.assert_close(pa_mpjpe(pred, gt, pred, gt, scaled=False), torch.ones(1, 4, dtype=F64), atol=1e-12, rtol=0)
+        torch.testing.assert_close(pa_pve(pred, gt, scaled=False), torch.ones(1, 4, dtype=F64), atol=1e-12, rtol=0)
+
+    def test_without_scale_equals_the_reference(self):
+        pred, gt = people(4)
+        gt[0, 3] = torch.nan
+        for i, errors in enumerate(pa_mpjpe(pred, gt, pred, gt, scaled=False)):
+            known = ~gt[i, :, 0].isnan().numpy()
+            p, g = pred[i].numpy()[known], gt[i].numpy()[known]
+            R = reference.similarity(p, g)[1]
+            moved = (p - p.mean(0)) @ R.T + g.mean(0)
+            np.testing.assert_allclose(errors[known], reference.distances(moved, g), rtol=1e-9)
 
     def test_a_mirrored_person_is_wrong(self):
         _, gt = people(5)
@@ -321,6 +343,45 @@ class TestSummary:
         np.testing.assert_allclose([low, high], expected, rtol=1e-9)
         assert low < value < high
 
+    def test_by_label_and_joint(self):
+        """Percent as fractions: of six knees four hit, in the studio four of six joints, outdoors one of the two that are measured."""
+        table = np.array([[1, 0, 1], [1, 1, 0], [0, 1, np.nan]])
+        columns = {"pck": ("left_knee", "right_knee", "neck")}
+        errors = errors_of({"pck": table}, ["d/s/a/0", "d/s/a/1", "d/s/b/0"], columns)
+        found = summarise(errors, None, ["pck"], "pooled", labels={"scene": ["studio", "studio", "outdoor"]}, by=("scene", "joint"))
+        rows = {row["split"]: row for row in found}
+        assert list(rows) == ["all", "scene:outdoor", "scene:studio", "joint:knee", "joint:neck"]
+        wanted = {"all": (5, 8), "scene:outdoor": (1, 2), "scene:studio": (4, 6), "joint:knee": (4, 6), "joint:neck": (1, 2)}
+        for split, (hits, values) in wanted.items():
+            assert rows[split]["value"] == pytest.approx(float(100 * Fraction(hits, values)), abs=1e-10), split
+            assert rows[split]["values"] == values
+        assert rows["scene:studio"]["count"] == 2
+        assert rows["scene:outdoor"]["low"] is None
+
+    def test_a_mesh_has_no_rows_by_joint(self):
+        rows = summarise(errors_of({"pve": np.ones((2, 1))}, ["s/0", "s/1"]), None, ["pve"], "pooled", by=("joint",))
+        assert [row["split"] for row in rows] == ["all"]
+
+    def test_actions_weigh_the_same(self):
+        """Walking (10 + 20 + 60) / 3 = 30 and Photo (40 + 60) / 2 = 50: 40, where the pooled mean is 190 / 5 = 38."""
+        table = np.array([[10], [40], [20], [60], [60]]) / 1000
+        tracks, actions = ["d/a/0", "d/b/0", "d/c/0", "d/c/0", "d/e/0"], ["Walking", "Photo", "Walking", "Walking", "Photo"]
+        labels = {"action": actions}
+        found = summarise(errors_of({"mpjpe": table}, tracks), None, ["mpjpe"], "actions", labels=labels, by=("action",))
+        rows = {row["split"]: row for row in found}
+        assert list(rows) == ["all", "action:Photo", "action:Walking"]
+        assert rows["all"]["value"] == pytest.approx(float(Fraction(Fraction(10 + 20 + 60, 3) + Fraction(40 + 60, 2), 2)))
+        assert rows["action:Walking"]["value"] == pytest.approx(30)
+        # Tracks are drawn within their action: 10 (one person) or 40 (two) for Walking, 40 or 60 for Photo, so that all lies in 25 to 50.
+        assert 25 <= rows["all"]["low"] < 40 < rows["all"]["high"] <= 50
+        (pooled,) = summarise(errors_of({"mpjpe": table}, tracks), None, ["mpjpe"], "pooled")
+        assert pooled["value"] == pytest.approx(float(Fraction(190, 5)))
+
+    def test_an_action_of_one_track_gives_no_interval(self):
+        tracks, table = ["d/a/0", "d/b/0", "d/c/0"], np.array([[1.0], [2], [np.nan]])
+        (row,) = summarise(errors_of({"mpjpe": table}, tracks), None, ["mpjpe"], "actions", labels={"action": ["A", "B", "C"]})
+        assert (row["value"], row["low"], row["count"]) == (1500, None, 2)
+
     def test_one_track_gives_no_interval(self):
         value, low, high = mean_and_interval(np.array([2.0, 4.0]), np.array([1, 1]), ["s/0", "s/0"], "pooled")
         assert (value, low, high) == (3, None, None)
@@ -333,7 +394,7 @@ class TestSummary:
         assert value == pytest.approx(sums.mean())
 
     def test_unknown_averaging(self):
-        with pytest.raises(ValueError, match="expected 'pooled' or 'sequences', but got 'median'"):
+        with pytest.raises(ValueError, match="expected one of pooled, sequences, actions, but got 'median'"):
             mean_and_interval(np.ones(2), np.ones(2), ["s/0", "s/1"], "median")
 
     def test_counts(self):

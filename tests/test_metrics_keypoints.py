@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from hpsbench.metrics.joints import mpjpe, pa_mpjpe
-from hpsbench.metrics.keypoints import AUC_THRESHOLDS, GROUPS_3DHP, auc_hits, pck_hits, percent, percent_by_group, percent_by_label
+from hpsbench.metrics.keypoints import AUC_THRESHOLDS, auc_hits, joint_groups, pck_hits, thresholds_to
+from hpsbench.metrics.summary import summarise
 from hpsbench.skeleton import JOINT_NAMES
+from hpsbench.types import Errors
 
 NAN = float("nan")
 MM = 1000
@@ -39,6 +41,7 @@ class TestAuc:
         assert len(AUC_THRESHOLDS) == 31
         assert AUC_THRESHOLDS[0] == 0
         assert AUC_THRESHOLDS[-1] == 0.150
+        assert thresholds_to(150, 31) == AUC_THRESHOLDS
 
     def test_by_hand(self):
         """0 mm passes 5 to 150: 30 of 31. 12 mm passes 15 to 150: 28. 100 mm passes 105 to 150: 10. 149 mm passes one, 150 none."""
@@ -58,49 +61,45 @@ class TestAuc:
         assert auc_hits(np.zeros((2, 3, 14))).shape == pck_hits(np.zeros((2, 3, 14))).shape == (2, 3, 14)
 
 
-class TestSummary:
-    def test_nothing_measured_is_no_zero(self):
-        for hits in (np.empty((0, 14)), np.full((3, 2), NAN)):
-            value, count = percent(hits)
-            assert np.isnan(value)
-            assert count == 0
+class TestChallenge:
+    """The 3DPW challenge: an error of exactly the threshold hits, and the AUC is the area under the curve from 0 to 199 mm."""
 
-    def test_groups_are_the_14_of_the_evaluator(self):
-        joints = [joint for group in GROUPS_3DHP.values() for joint in group]
-        assert list(GROUPS_3DHP) == ["Head", "Neck", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"]
-        assert len(set(joints)) == 14
-        assert set(JOINT_NAMES["mpi17"]) - set(joints) == {"pelvis", "spine", "head"}
+    def test_at_most(self):
+        assert pck_hits(np.array([49.9, 50, 50.1]) / MM, 0.050, at_most=True).tolist() == [1, 1, 0]
 
-    def test_groups_by_hand(self):
-        """Two people. Head: one of 2. Right wrists miss, left ones hit: 2 of 4. One knee is not measured. The pelvis does not count."""
-        names = JOINT_NAMES["mpi17"]
-        errors = np.full((2, 17), 0.010)
-        errors[0, names.index("head_top")] = 0.2
-        errors[:, names.index("right_wrist")] = 0.151
-        errors[1, names.index("left_knee")] = NAN
-        errors[:, [names.index(name) for name in ("pelvis", "spine", "head")]] = 9.0
-        table = percent_by_group(pck_hits(errors), names)
-        assert table["Head"] == (approx(100 * F(1, 2)), 2)
-        assert table["Wrist"] == (approx(100 * F(2, 4)), 4)
-        assert table["Knee"] == (100, 3)
-        assert table["All"] == (approx(100 * F(28 - 1 - 3, 28 - 1)), 27)
-        assert percent(pck_hits(errors))[1] == 33
+    def test_area_by_hand(self):
+        """0, 1, ..., 199 mm, the first and the last weigh half. 0 mm passes all, 1 mm all but the first, 199 mm the last, 200 mm none."""
+        steps = thresholds_to(199, 200)
+        assert steps[:3] == (0, 0.001, 0.002)
+        hits = auc_hits(np.array([0, 1, 198.5, 199, 200, NAN]) / MM, steps, at_most=True, trapezoid=True)
+        wanted = [1, F(397, 398), F(1, 398), F(1, 398), 0]
+        np.testing.assert_allclose(hits[:5], [float(part) for part in wanted], atol=1e-12)
+        assert np.isnan(hits[5])
 
-    def test_labels_by_hand(self):
-        """Scenes weigh by their people: studio 3 of 4, outdoor 0 of 2; all 3 of 6."""
-        hits = np.array([[1.0, 1], [0, 0], [1, 0]])
-        table = percent_by_label(hits, ["studio", "outdoor", "studio"])
-        assert table == {"studio": (75.0, 4), "outdoor": (0.0, 2)}
-        assert list(table) == ["studio", "outdoor"]
-        assert percent(hits) == (approx(100 * F(3, 6)), 6)
+    def test_area_is_the_integral_of_the_curve(self):
+        errors, steps = np.random.default_rng(3).gamma(2.0, 0.03, (50, 12)), np.array(thresholds_to(199, 200))
+        curve = [np.mean(errors <= step) for step in steps]
+        area = float(np.sum((np.array(curve[1:]) + curve[:-1]) / 2 * np.diff(steps)) / steps[-1])
+        assert auc_hits(errors, steps, at_most=True, trapezoid=True).mean() == pytest.approx(area, abs=1e-12)
 
-    def test_what_does_not_fit(self):
-        with pytest.raises(ValueError, match="a label for each of 2 people, but got 1"):
-            percent_by_label(np.zeros((2, 3)), ["a"])
-        with pytest.raises(ValueError, match="head_top"):
-            percent_by_group(np.zeros((2, 1)), ["neck"])
-        with pytest.raises(ValueError, match="3 columns"):
-            percent_by_group(np.zeros((2, 3)), JOINT_NAMES["mpi17"])
+
+class TestGroups:
+    def test_of_the_14_are_those_of_the_evaluator(self):
+        joints = [name for name in JOINT_NAMES["mpi17"] if name not in ("pelvis", "spine", "head")]
+        groups = joint_groups(joints)
+        assert list(groups) == ["head_top", "neck", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+        assert {joints[place] for place in groups["wrist"]} == {"left_wrist", "right_wrist"}
+        assert sorted(place for places in groups.values() for place in places) == list(range(14))
+
+
+def percent(hits):
+    """(mean in percent, count) of the measured hits, as ``summarise`` gives it."""
+    names = tuple(map(str, range(hits.shape[-1])))
+    count = len(hits)
+    errors = Errors(("",) * count, ("t/0",) * count, np.arange(count), np.zeros(count, bool), {"pck": hits}, {"pck": names})
+    (row,) = summarise(errors, None, ["pck"], "pooled")
+    assert row["unit"] == "%"
+    return row["value"], row["values"]
 
 
 def test_from_joints_to_percent():

@@ -11,6 +11,7 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError, ResultError
 from hpsbench.evaluate.answers import Answers
+from hpsbench.evaluate.labels import label_rows, labels_of
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
 from hpsbench.evaluate.rows import Rows, check_each_once, joined, samples_sha256
 from hpsbench.evaluate.run import RunFolder, read_result, read_shards, versions
@@ -19,8 +20,9 @@ from hpsbench.generated import Generated, load_generated
 from hpsbench.metrics.joints import accel
 from hpsbench.metrics.summary import Flags, counts_of, summarise
 from hpsbench.models.base import Model, pick_device
-from hpsbench.protocol import Protocol
+from hpsbench.protocol import Protocol, ScoreRule
 from hpsbench.skeleton import JOINT_NAMES
+from hpsbench.tables import read_table
 from hpsbench.types import Errors, Result
 
 __all__ = ["evaluate", "merge_results", "read_result"]
@@ -54,6 +56,7 @@ def evaluate(
     """
     where = pick_device(device)
     scorer = Scorer(bodies, protocol.score, where)
+    labels = labels_of(dataset, protocol.score)
     frames = _selected_frames(dataset, limit, shard)
     columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
     all_ids = dataset.ids
@@ -70,7 +73,8 @@ def evaluate(
     parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
     rows = joined(parts)
     check_each_once(rows, ids, folder.out)
-    summary = _summary(rows, columns, protocol.score.metrics, protocol.score.averaging)
+    rows |= label_rows(rows, labels, protocol.score)
+    summary = _summary(rows, columns, protocol.score)
     result = Result(**about, **summary, device=_device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
     folder.finish(rows, result)
     return result
@@ -83,7 +87,7 @@ def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
     """
     results, rows, identity, columns = read_shards(folders)
     first = results[0]
-    score = first.protocol["content"]["score"]
+    rule = read_table(ScoreRule, first.protocol["content"]["score"], f"{first.protocol['id']}: score")
     merged = replace(
         first,
         n_expected=sum(result.n_expected for result in results),
@@ -92,7 +96,7 @@ def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
         },
         shard=(0, 1),
         device=" + ".join(sorted({result.device for result in results})),
-        **_summary(rows, columns, score["metrics"], score["averaging"]),
+        **_summary(rows, columns, rule),
     )
     RunFolder(Path(out), identity, columns, resume=True).finish(rows, merged)
     return merged
@@ -189,8 +193,9 @@ def _count_to(progress: Callable[[int, int], None] | None, total: int) -> Callab
     return (lambda count: None) if progress is None else (lambda count: progress(count, total))
 
 
-def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], metrics: Sequence[str], averaging: str) -> dict[str, Any]:
+def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) -> dict[str, Any]:
     """The counts and scores of a Result. Accelerations are measured here, where whole tracks are at hand."""
+    metrics = rule.metrics
     if "accel" in metrics:
         rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], rows["tracks"], rows["frames"])
     errors = Errors(
@@ -205,7 +210,8 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], metrics: Sequence
         part_sizes=tuple(columns["part_sizes"]),
     )
     flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
-    return {"scores": tuple(summarise(errors, flags, metrics, averaging)), **counts_of(errors)}
+    labels = {key.removeprefix("labels/"): rows[key] for key in rows if key.startswith("labels/")}
+    return {"scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by)), **counts_of(errors)}
 
 
 def _device_name(device: torch.device) -> str:

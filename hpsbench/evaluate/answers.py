@@ -94,7 +94,7 @@ def _part_of_batch(batch: ViewBatch, rows: list[int]) -> ViewBatch:
 
 
 def _unscorable(name: str, prediction: Prediction, scorer: Scorer) -> str:
-    gives = prediction.skeleton or "vertices alone"
+    gives = prediction.skeleton or ("rotmats and betas" if prediction.rotmats is not None else "vertices alone")
     rule = scorer.rule
     return (
         f"{name} gives {gives}, of which nothing can be scored: the protocol measures {', '.join(rule.metrics)} on {rule.joints} out of "

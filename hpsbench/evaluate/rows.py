@@ -1,7 +1,7 @@
 """The table of per-person rows: in memory a dict of arrays of equal length, on disk one HDF5 file, whole or not at all.
 
-Keys: "ids", "tracks", "frames", "failed", "coverage"; "occluded" and "outside" (N, J) of the truth's skeleton;
-"values/<metric>" (N, K) in metres or radians; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
+Keys: "ids", "tracks", "frames", "failed", "coverage"; "labels/<kind>" text; "occluded" and "outside" (N, J) of the truth's skeleton;
+"values/<metric>" (N, K) in metres, radians or hits; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
 moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots.
 """
 
@@ -19,7 +19,10 @@ from hpsbench.errors import ResultError
 from hpsbench.store import sha256_of_bytes, write_bytes
 
 Rows = dict[str, np.ndarray]
-_TEXT = ("ids", "tracks")
+
+
+def _is_text(key: str) -> bool:
+    return key in ("ids", "tracks") or key.startswith("labels/")
 
 
 def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> None:
@@ -29,7 +32,7 @@ def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Map
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["columns"] = json.dumps({key: list(names) for key, names in columns.items()}, sort_keys=True)
         for key, array in rows.items():
-            if key in _TEXT:
+            if _is_text(key):
                 file.create_dataset(key, data=array.astype(object), dtype=h5py.string_dtype())
             else:
                 file.create_dataset(key, data=array, compression="gzip", shuffle=True)
@@ -45,7 +48,7 @@ def read_rows(path: Path) -> tuple[Rows, dict[str, Any], dict[str, list[str]]]:
             identity, columns = json.loads(file.attrs["identity"]), json.loads(file.attrs["columns"])
     except (OSError, KeyError, ValueError) as error:
         raise ResultError(f"{path} cannot be read: {error}. Expected the rows of an evaluation: run it again with --restart.") from error
-    for key in _TEXT:
+    for key in filter(_is_text, rows):
         rows[key] = np.array([text.decode() for text in rows[key]], dtype=object)
     return rows, identity, columns
 

@@ -10,17 +10,19 @@ from torch import Tensor
 from hpsbench.body.bodies import Bodies
 from hpsbench.body.kinematics import forward_kinematics
 from hpsbench.body.model import BodyOutput
-from hpsbench.errors import PredictionError
-from hpsbench.geometry import rotvec_to_rotmat
+from hpsbench.errors import DataError, PredictionError
+from hpsbench.geometry import apply_similarity, rotvec_to_rotmat
 from hpsbench.metrics import METRICS
 from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
-from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
+from hpsbench.metrics.joints import fit_similarity, joint_errors, mpjpe, root_position
+from hpsbench.metrics.keypoints import auc_hits, pck_hits, thresholds_to
 from hpsbench.metrics.vertices import pa_pve, part_means, parts_of, pve
 from hpsbench.protocol import ScoreRule
-from hpsbench.skeleton import JOINT_NAMES, PARENTS, same_points, subset
+from hpsbench.skeleton import JOINT_NAMES, PARENTS, joint_index, same_points, subset
 from hpsbench.types import Prediction, Truth
 
 _BLOCK = 64
+_OF_HITS = ("pck", "auc", "pa_pck", "pa_auc")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Scorer:
         self.rule, self.device = rule, device
         self.scored = subset(rule.regressor, rule.joints)
         self.fitted = subset(rule.regressor, rule.pa_fit)
+        self.scaled = rule.pa_scale == "fitted"
+        self.hit_names = rule.pck_joints or JOINT_NAMES[rule.joints]
+        self.hit_places = [joint_index(rule.regressor, name) for name in self.hit_names]
         self.parts = parts_of(self.bodies.neutral.weights)
 
     @property
@@ -54,7 +59,7 @@ class Scorer:
             "mesh": ("mesh",),
             "rotations": tuple(JOINT_NAMES["smpl24"][joint] for joint in MPJAE_JOINTS),
         }
-        names = {key: of_need[METRICS[key].needs] for key in self.rule.metrics}
+        names = {key: self.hit_names if key in _OF_HITS else of_need[METRICS[key].needs] for key in self.rule.metrics}
         return names | {"joints": joints, "parts": JOINT_NAMES["smpl24"], "part_sizes": tuple(self.parts[1].tolist())}
 
     @property
@@ -66,12 +71,12 @@ class Scorer:
         return shapes | {key: (len(columns["joints"]), 3) for key in ("joints/pred", "joints/gt")}
 
     def measure(self, prediction: Prediction, truths: Sequence[Truth]) -> dict[str, np.ndarray]:
-        """{"values/<metric>": (B, K), "parts/<metric of meshes>": (B, 24), "joints/pred", "joints/gt": (B, J, 3)} in metres and
-        radians; NaN: not measured.
+        """{"values/<metric>": (B, K), "parts/<metric of meshes>": (B, 24), "joints/pred", "joints/gt": (B, J, 3)} in metres,
+        radians and hits; NaN: not measured.
 
         The prediction's mesh is the neutral body of its rotmats and betas, at translation 0; without those its ``vertices``
         as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own. Raises PredictionError
-        where those are not the points that the protocol scores.
+        where those are not the points that the protocol scores or accepts, DataError where it wants bodies and a truth has none.
         """
         parts = []
         for start in range(0, len(truths), _BLOCK):
@@ -90,9 +95,10 @@ class Scorer:
                 raise PredictionError(f"Predicted meshes have {vertices.shape[1]} vertices, expected the {expected} of the body in use.")
             joints = self.bodies.joints(BodyOutput(vertices, vertices[:, :0]), self.rule.regressor) if self._regresses else None
             return Side(joints, vertices, None)
-        if not same_points(prediction.skeleton, self.rule.regressor):
+        if not same_points(prediction.skeleton, self.rule.regressor) and prediction.skeleton not in self.rule.accepts:
+            wanted = " or ".join(f"'{skeleton}'" for skeleton in (self.rule.regressor, *self.rule.accepts))
             raise PredictionError(
-                f"The predictions are joints of '{prediction.skeleton}', but the protocol scores joints of '{self.rule.regressor}': "
+                f"The predictions are joints of '{prediction.skeleton}', but the protocol scores joints of {wanted}: "
                 "joints of one name lie centimetres apart in the two. Give those joints, or vertices, or rotmats and betas."
             )
         return Side(self._named(self._double(prediction.joints), prediction.skeleton), None, None)
@@ -102,8 +108,18 @@ class Scorer:
         return self.rule.regressor not in ("smpl24", "j29")
 
     def _truth(self, truths: Sequence[Truth]) -> Side:
-        """A truth with a body is posed; one without keeps its annotated joints, and has neither mesh nor rotations."""
+        """A truth with a body is posed; one without keeps its annotated joints, and has neither mesh nor rotations.
+
+        So do all where the protocol scores the annotated joints.
+        """
         posed = [row for row, truth in enumerate(truths) if truth.rotvecs is not None and truth.betas is not None]
+        if len(posed) < len(truths) and self.rule.gt_joints == "body":
+            raise DataError(
+                f"{len(truths) - len(posed)} of {len(truths)} people have annotated joints and no body, but the protocol scores against "
+                'bodies (gt_joints = "body"). Take the form of the dataset that holds fits, or a protocol for annotated joints.'
+            )
+        if self.rule.gt_joints == "annotated":
+            posed = []
         if len(posed) == len(truths):
             return self._truth_bodies(truths)
         joints = torch.stack([self._annotated(truth) for truth in truths])
@@ -149,7 +165,7 @@ class Scorer:
                 roots = tuple(root_position(side.joints, self.rule.regressor, self.rule.root) for side in (pred, gt))
             answer |= self._of_mesh("pve", pve(pred.vertices, gt.vertices, *roots))
             if "pa_pve" in self.rule.metrics:
-                answer |= self._of_mesh("pa_pve", pa_pve(pred.vertices, gt.vertices))
+                answer |= self._of_mesh("pa_pve", pa_pve(pred.vertices, gt.vertices, scaled=self.scaled))
         if pred.rotations is not None and gt.rotations is not None:
             answer["values/mpjae"] = mpjae(pred.rotations, gt.rotations)
             _, rotation, _ = fit_similarity(pred.joints[:, self.fitted], gt.joints[:, self.fitted])
@@ -163,13 +179,28 @@ class Scorer:
     def _joint_errors(self, pred: Side, gt: Side) -> dict[str, Tensor]:
         pred_joints = torch.full_like(gt.joints, torch.nan) if pred.joints is None else pred.joints
         roots = [root_position(joints, self.rule.regressor, self.rule.root) for joints in (pred_joints, gt.joints)]
-        scored = [joints[:, self.scored] for joints in (pred_joints, gt.joints)]
+        rooted = mpjpe(pred_joints, gt.joints, *roots)
+        similarity = fit_similarity(pred_joints[:, self.fitted], gt.joints[:, self.fitted], scaled=self.scaled)
+        aligned = joint_errors(apply_similarity(pred_joints, *similarity), gt.joints)
         return {
-            "values/mpjpe": mpjpe(*scored, *roots),
-            "values/pa_mpjpe": pa_mpjpe(*scored, pred_joints[:, self.fitted], gt.joints[:, self.fitted]),
-            "joints/pred": scored[0] - roots[0][:, None],
-            "joints/gt": scored[1] - roots[1][:, None],
+            "values/mpjpe": rooted[:, self.scored],
+            "values/pa_mpjpe": aligned[:, self.scored],
+            **self._hits("", rooted[:, self.hit_places]),
+            **self._hits("pa_", aligned[:, self.hit_places]),
+            "joints/pred": pred_joints[:, self.scored] - roots[0][:, None],
+            "joints/gt": gt.joints[:, self.scored] - roots[1][:, None],
         }
+
+    def _hits(self, prefix: str, errors: Tensor) -> dict[str, Tensor]:
+        """PCK and AUC of errors (B, K) m, those of them that the protocol names."""
+        rule, table, answer = self.rule, errors.cpu().numpy(), {}
+        at_most = rule.pck_passes == "at-most"
+        if f"{prefix}pck" in rule.metrics:
+            answer[f"{prefix}pck"] = pck_hits(table, rule.pck_mm / 1000, at_most=at_most)
+        if f"{prefix}auc" in rule.metrics:
+            steps, trapezoid = thresholds_to(rule.auc_mm, rule.auc_steps), rule.auc_area == "trapezoid"
+            answer[f"{prefix}auc"] = auc_hits(table, steps, at_most=at_most, trapezoid=trapezoid)
+        return {f"values/{key}": torch.from_numpy(hits) for key, hits in answer.items()}
 
 
 def part_of(prediction: Prediction, rows: slice | Sequence[int]) -> Prediction:

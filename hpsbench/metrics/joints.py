@@ -30,20 +30,29 @@ def mpjpe(pred: Tensor, gt: Tensor, pred_root: Tensor, gt_root: Tensor) -> Tenso
     return joint_errors(pred - pred_root[..., None, :], gt - gt_root[..., None, :])
 
 
-def pa_mpjpe(pred: Tensor, gt: Tensor, pred_fit: Tensor, gt_fit: Tensor) -> Tensor:
+def pa_mpjpe(pred: Tensor, gt: Tensor, pred_fit: Tensor, gt_fit: Tensor, *, scaled: bool = True) -> Tensor:
     """The distance (..., J) m of each joint of (..., J, 3) after the similarity that brings ``pred_fit`` to ``gt_fit`` (..., F, 3).
 
-    Joints whose truth is NaN do not enter the fit; with fewer than three left nothing is measured (NaN). Collinear,
-    coincident and reflected people: see ``similarity_align``.
+    Joints whose truth is NaN do not enter the fit; with fewer than three left nothing is measured (NaN). Without ``scaled`` only
+    rotation and translation are fitted. Collinear, coincident and reflected people: see ``similarity_align``.
     """
-    return joint_errors(apply_similarity(pred, *fit_similarity(pred_fit, gt_fit)), gt)
+    return joint_errors(apply_similarity(pred, *fit_similarity(pred_fit, gt_fit, scaled=scaled)), gt)
 
 
-def fit_similarity(pred_fit: Tensor, gt_fit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The similarity of ``pa_mpjpe``; NaN for a person with fewer than three known joints."""
+def fit_similarity(pred_fit: Tensor, gt_fit: Tensor, *, scaled: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """The similarity of ``pa_mpjpe``; NaN for a person with fewer than three known joints.
+
+    Without ``scaled`` the best rigid motion: the rotation is the same (Umeyama 1991), the scale is 1, and means fall on means.
+    """
     known = torch.isfinite(gt_fit).all(-1)
     enough = known.sum(-1, keepdim=True) >= _FEWEST_JOINTS
-    return similarity_align(pred_fit, gt_fit, known & enough)
+    scale, rotation, translation = similarity_align(pred_fit, gt_fit, known & enough)
+    if scaled:
+        return scale, rotation, translation
+    weight = (known / known.sum(-1, keepdim=True).clamp_min(1)).to(scale.dtype)[..., None]
+    mean = (torch.where(known[..., None], pred_fit.to(scale.dtype), 0.0) * weight).sum(-2)
+    shift = ((scale - 1)[..., None, None] * (rotation @ mean[..., None]))[..., 0]
+    return torch.where(scale.isnan(), scale, 1.0), rotation, translation + shift
 
 
 def accel(pred: np.ndarray, gt: np.ndarray, tracks: Sequence[str], frames: np.ndarray) -> np.ndarray:

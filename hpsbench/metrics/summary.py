@@ -1,16 +1,19 @@
 """From the unreduced table of errors to means, each with its count and interval: here metres become millimetres."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hpsbench.metrics import METRICS
+from hpsbench.metrics.actions import mean_of_action_means
+from hpsbench.metrics.keypoints import joint_groups
 from hpsbench.metrics.visibility import STATES, joint_states
 from hpsbench.seeds import rng_of
 from hpsbench.types import Errors
 
 RESAMPLES = 2000
+AVERAGINGS = ("pooled", "sequences", "actions")
 _LEVEL = (0.025, 0.975)
 _CELLS = 4_000_000
 
@@ -24,33 +27,86 @@ class Flags:
     outside: np.ndarray
 
 
-def summarise(errors: Errors, flags: Flags | None, metrics: Iterable[str], averaging: str) -> list[dict[str, object]]:
-    """One row per metric and split ("all", then "visible", "occluded" and "outside" joints where ``flags`` are given).
+def summarise(
+    errors: Errors,
+    flags: Flags | None,
+    metrics: Iterable[str],
+    averaging: str,
+    *,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    by: Sequence[str] = (),
+) -> list[dict[str, object]]:
+    """One row per metric and split: "all", "visible", "occluded" and "outside" joints where ``flags`` are given, then those of ``by``.
 
-    ``value`` is in ``unit`` (mm or degrees), None where nothing was measured. ``averaging``: "pooled" is the mean over all
-    measured joints of all people, "sequences" the mean over sequences of their pooled means. A vertex is as visible as the joint
+    ``value`` is in ``unit`` (mm, degrees or percent), None where nothing was measured. ``averaging``: "pooled" is the mean over all
+    measured joints of all people, "sequences" the mean over sequences of their pooled means, "actions" that of
+    ``mean_of_action_means`` over ``labels["action"]``. A vertex is as visible as the joint
     that moves it most. ``count`` people and ``values`` joints (of meshes: meshes, in a split vertices) entered. ``low`` and ``high``:
-    95 % interval from 2000 resamples of whole tracks (with "sequences": of whole sequences); None for fewer than two of them, since
-    one says nothing about another.
+    95 % interval from 2000 resamples of whole tracks (with "sequences": of whole sequences; with "actions": of whole tracks of each
+    action); None for fewer than two of them, since one says nothing about another.
+
+    ``labels`` {kind: one for each person}. ``by``: a kind of label gives a split for each of its labels, "action:Walking"; "joint"
+    gives metrics of joints one for each joint, left and right together, "joint:knee".
     """
+    labels = {} if labels is None else labels
+    actions = labels.get("action", [""] * len(errors))
+    people = _People(np.array(errors.tracks, dtype=str), np.array(actions, dtype=str), averaging)
     rows = []
     for key in metrics:
         table = np.asarray(errors.values[key], dtype=np.float64)
-        rows.append(_row(key, "all", table, ~np.isnan(table), errors.tracks, averaging))
-        if flags is None:
-            continue
-        names, sizes = errors.columns[key], np.ones(table.shape[1], dtype=np.int64)
-        if key in errors.parts:
-            table, names, sizes = np.asarray(errors.parts[key]), errors.part_names, np.array(errors.part_sizes)
-        states = joint_states(names, flags.names, flags.occluded, flags.outside)
-        rows += [_row(key, split, table, (states[split] & ~np.isnan(table)) * sizes, errors.tracks, averaging) for split in STATES]
+        measured = ~np.isnan(table)
+        rows.append(_row(key, "all", table, measured, people))
+        if flags is not None:
+            rows += _rows_by_state(key, errors, flags, people)
+        for kind in by:
+            if kind == "joint":
+                rows += _rows_by_joint(key, table, errors.columns[key], people)
+            else:
+                rows += _rows_by_label(key, kind, table, np.array(labels[kind], dtype=str), people)
     return rows
 
 
-def _row(key: str, split: str, table: np.ndarray, counts: np.ndarray, tracks: Iterable[str], averaging: str) -> dict[str, object]:
+@dataclass(frozen=True)
+class _People:
+    """How rows of people are averaged, and what that needs to know of each: its track and its action (N,)."""
+
+    tracks: np.ndarray
+    actions: np.ndarray
+    averaging: str
+
+    def part(self, rows: np.ndarray) -> "_People":
+        return _People(self.tracks[rows], self.actions[rows], self.averaging)
+
+
+def _rows_by_state(key: str, errors: Errors, flags: Flags, people: _People) -> list[dict[str, object]]:
+    table = np.asarray(errors.values[key], dtype=np.float64)
+    names, sizes = errors.columns[key], np.ones(table.shape[1], dtype=np.int64)
+    if key in errors.parts:
+        table, names, sizes = np.asarray(errors.parts[key]), errors.part_names, np.array(errors.part_sizes)
+    states = joint_states(names, flags.names, flags.occluded, flags.outside)
+    return [_row(key, split, table, (states[split] & ~np.isnan(table)) * sizes, people) for split in STATES]
+
+
+def _rows_by_joint(key: str, table: np.ndarray, columns: Sequence[str], people: _People) -> list[dict[str, object]]:
+    if METRICS[key].needs not in ("joints", "track"):
+        return []
+    parts = {name: table[:, places] for name, places in joint_groups(columns).items()}
+    return [_row(key, f"joint:{name}", part, ~np.isnan(part), people) for name, part in parts.items()]
+
+
+def _rows_by_label(key: str, kind: str, table: np.ndarray, labels: np.ndarray, people: _People) -> list[dict[str, object]]:
+    rows = []
+    for label in np.unique(labels):
+        some = labels == label
+        rows.append(_row(key, f"{kind}:{label}", table[some], ~np.isnan(table[some]), people.part(some)))
+    return rows
+
+
+def _row(key: str, split: str, table: np.ndarray, counts: np.ndarray, people: _People) -> dict[str, object]:
     """A row over the entries of ``table`` (N, K), each of which stands for ``counts`` (N, K) values (0: it does not enter)."""
     metric = METRICS[key]
-    value, low, high = mean_and_interval((np.where(counts > 0, table, 0.0) * counts).sum(1), counts.sum(1), tracks, averaging)
+    sums = (np.where(counts > 0, table, 0.0) * counts).sum(1)
+    value, low, high = mean_and_interval(sums, counts.sum(1), people.tracks, people.averaging, people.actions)
     return {
         "metric": key,
         "split": split,
@@ -68,19 +124,19 @@ def _scaled(value: float | None, factor: float) -> float | None:
 
 
 def mean_and_interval(
-    sums: np.ndarray, counts: np.ndarray, tracks: Iterable[str], averaging: str
+    sums: np.ndarray, counts: np.ndarray, tracks: Iterable[str], averaging: str, actions: Sequence[str] = ()
 ) -> tuple[float | None, float | None, float | None]:
     """(mean, low, high) of rows with ``sums`` (N,) over ``counts`` (N,) values each.
 
-    What is resampled is a track, or with "sequences" a sequence: all before the last slash of its tracks' names.
+    What is resampled is a track, or with "sequences" a sequence: all before the last slash of its tracks' names. With "actions" row i
+    is a person doing ``actions[i]``, and tracks are resampled within each action.
     """
-    if averaging not in ("pooled", "sequences"):
-        raise ValueError(f"averaging: expected 'pooled' or 'sequences', but got '{averaging}'")
+    if averaging not in AVERAGINGS:
+        raise ValueError(f"averaging: expected one of {', '.join(AVERAGINGS)}, but got '{averaging}'")
+    if averaging == "actions":
+        return _over_actions(sums, counts, np.array(list(tracks), dtype=str), actions)
     clusters = [name if averaging == "pooled" else name.rpartition("/")[0] for name in tracks]
-    names, cluster_of = np.unique(np.array(clusters, dtype=str), return_inverse=True)
-    sums = np.bincount(cluster_of, sums, minlength=len(names))
-    counts = np.bincount(cluster_of, counts, minlength=len(names))
-    sums, counts = sums[counts > 0], counts[counts > 0]
+    sums, counts = _clustered(sums, counts, np.array(clusters, dtype=str))
     if averaging == "sequences":
         sums, counts = sums / counts, np.ones_like(counts)
     if not len(sums):
@@ -92,9 +148,36 @@ def mean_and_interval(
     return value, float(low), float(high)
 
 
-def _resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The mean (RESAMPLES,) of as many clusters drawn with replacement; the same draws for the same number of clusters."""
-    rng, number = rng_of("bootstrap", RESAMPLES), len(sums)
+def _clustered(sums: np.ndarray, counts: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sums and counts of those ``clusters`` (N,) in which anything was counted, in order of their names."""
+    names, cluster_of = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(cluster_of, sums, minlength=len(names))
+    counts = np.bincount(cluster_of, counts, minlength=len(names))
+    return sums[counts > 0], counts[counts > 0]
+
+
+def _over_actions(
+    sums: np.ndarray, counts: np.ndarray, tracks: np.ndarray, actions: Sequence[str]
+) -> tuple[float | None, float | None, float | None]:
+    """(mean over actions, low, high); without an interval where an action has one track alone."""
+    people = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    value, means = mean_of_action_means(people, list(actions))
+    if np.isnan(value):
+        return None, None, None
+    names, draws = np.array(actions, dtype=str), []
+    for action in (action for action, (_, count) in means.items() if count):
+        rows = (names == action) & (counts > 0)
+        of_tracks = _clustered(people[rows], np.ones(rows.sum()), tracks[rows])
+        if len(of_tracks[0]) < 2:
+            return value, None, None
+        draws.append(_resampled_means(*of_tracks, action))
+    low, high = np.quantile(np.mean(draws, axis=0), _LEVEL)
+    return value, float(low), float(high)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, *words: str) -> np.ndarray:
+    """The mean (RESAMPLES,) of as many clusters drawn with replacement; the same draws for the same number of clusters and ``words``."""
+    rng, number = rng_of("bootstrap", RESAMPLES, *words), len(sums)
     means = []
     for part in np.array_split(np.arange(RESAMPLES), -(-RESAMPLES * number // _CELLS)):
         drawn = (rng.random((len(part), number)) * number).astype(np.int64)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hpsbench.geometry import apply_similarity, similarity_align
+from hpsbench.metrics.joints import fit_similarity
 
 
 def pve(pred: Tensor, gt: Tensor, pred_root: Tensor | None = None, gt_root: Tensor | None = None) -> Tensor:
@@ -13,9 +14,10 @@ def pve(pred: Tensor, gt: Tensor, pred_root: Tensor | None = None, gt_root: Tens
     return (pred - gt).norm(dim=-1)
 
 
-def pa_pve(pred: Tensor, gt: Tensor) -> Tensor:
-    """``pve`` after the similarity that brings all vertices of ``pred`` nearest to ``gt``."""
-    return pve(apply_similarity(pred, *similarity_align(pred, gt)), gt.to(pred.dtype))
+def pa_pve(pred: Tensor, gt: Tensor, *, scaled: bool = True) -> Tensor:
+    """``pve`` after the similarity that brings all vertices of ``pred`` nearest to ``gt``; without ``scaled`` the rigid motion."""
+    similarity = similarity_align(pred, gt) if scaled else fit_similarity(pred, gt, scaled=False)
+    return pve(apply_similarity(pred, *similarity), gt.to(pred.dtype))
 
 
 def parts_of(weights: Tensor) -> tuple[Tensor, Tensor]:
