@@ -71,6 +71,7 @@ class Agora(Dataset):
     """
 
     name = "agora"
+    family = "agora"
     model: ClassVar[str] = "smpl"
     size: ClassVar[tuple[int, int]] = (1280, 720)
     card = Card(

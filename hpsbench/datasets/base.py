@@ -47,10 +47,12 @@ class Dataset:
 
     ``card`` says what it is; ``splits`` are the names that ``split`` may take beside "all", ``subsets`` further ones, whose samples come
     out of several splits; ``frame_rules`` and ``box_rules`` the names of its rules, frame rules from the loosest to the strictest;
-    ``counts`` what the frame rule and the box rule kept and dropped; ``fingerprint`` is a SHA-256 over the annotation files.
+    ``counts`` what the frame rule and the box rule kept and dropped; ``fingerprint`` is a SHA-256 over the annotation files. Datasets of
+    one ``family`` are forms of the same recordings ("": it has no other form).
     """
 
     name: str
+    family: str = ""
     card: Card
     splits: tuple[str, ...]
     subsets: tuple[str, ...] = ()
@@ -99,6 +101,12 @@ class Dataset:
         """Those of ``splits`` that lie below ``root``."""
         del root
         return cls.splits
+
+    @classmethod
+    def holds(cls, split: str) -> frozenset[str]:
+        """The takes or people that a split or subset, or "all", is made of, by names that hold for the family: splits that share none
+        share no name. Here each split is one of its own; a dataset whose splits overlap says of what they are made."""
+        return frozenset(cls.splits if split == "all" else (split,))
 
     @classmethod
     def inspect(cls, root: Path) -> list[tuple[str, str]]:

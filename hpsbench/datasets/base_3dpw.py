@@ -242,6 +242,13 @@ class ThreeDPWLayout(ColumnDataset):
             )
 
     @classmethod
+    def holds(cls, split: str) -> frozenset[str]:
+        """The sequences "split/sequence" of a split or subset, as far as they are published, else the names of its splits."""
+        if split in cls.lists:
+            return frozenset(cls.lists[split])
+        return frozenset(name for part in cls._parts(split) for name in ([f"{part}/{one}" for one in cls.known.get(part, ())] or [part]))
+
+    @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:
         """Those of ``splits`` that have a folder below ``root``. Raises DataError where ``root`` is no such dataset."""
         folder = find_sequence_folder(root, cls.where())

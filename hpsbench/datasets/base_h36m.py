@@ -51,6 +51,7 @@ class H36MLayout(Dataset):
     on disk is read; ``inspect`` says what is missing. Raises DataError for the files, UnknownNameError for the names.
     """
 
+    family = "h36m"
     splits: tuple[str, ...] = tuple(name for name in SUBSETS if name != "all")
     frame_rules = FRAME_RULES
     box_rules: tuple[str, ...] = ("joints-in-image",)
@@ -174,6 +175,11 @@ class H36MLayout(Dataset):
     def _clips_in(cls, root: Path) -> set[Clip]:
         """The clips whose annotations lie below ``root``, by the names of its files. Raises DataError."""
         raise NotImplementedError
+
+    @classmethod
+    def holds(cls, split: str) -> frozenset[str]:
+        """The subjects of a subset: "S1" to "S11"."""
+        return frozenset(f"S{subject}" for subject in SUBSETS[split].subjects)
 
     @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:

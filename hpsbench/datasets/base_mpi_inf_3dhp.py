@@ -9,8 +9,9 @@ import numpy as np
 
 from hpsbench.datasets.base_3dpw_files import folder_of
 from hpsbench.datasets.base_h36m_frames import Images, Video, open_video
-from hpsbench.errors import DataError
+from hpsbench.errors import DataError, UnknownNameError
 from hpsbench.image import image_size
+from hpsbench.store import sha256_of_bytes
 
 TEST_FOLDER = "mpi_inf_3dhp_test_set"
 CAMERAS = tuple(range(14))
@@ -78,6 +79,13 @@ SUBSETS: dict[str, tuple[Clip, ...]] = {
     **{f"S{subject}": _train((subject,), CAMERAS) for subject in USABLE},
     **{f"TS{subject}": (Clip("test", subject, 0, 0),) for subject in SCENES},
 }
+
+
+def subset_sha256(subset: str) -> str:
+    """SHA-256 over the lines "S1_Seq2_V0" or "TS1" of a subset's clips in order. Raises UnknownNameError."""
+    if subset not in SUBSETS:
+        raise UnknownNameError(subset, "subset of MPI-INF-3DHP", SUBSETS)
+    return sha256_of_bytes("".join(f"{clip.name}\n" for clip in SUBSETS[subset]).encode())
 
 
 @dataclass(frozen=True)

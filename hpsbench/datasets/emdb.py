@@ -175,6 +175,12 @@ class Emdb(Dataset):
         return Sample(entry.id, view, truth, world.name, entry.track, frame, world.size)
 
     @classmethod
+    def holds(cls, split: str) -> frozenset[str]:
+        """One thing for every split: a sequence can be in both, and the same ten people are in all."""
+        del split
+        return frozenset([cls.name])
+
+    @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:
         """Those of ``splits`` that a sequence below ``root`` is in. Raises DataError where there is none, or a pickle is broken."""
         there = {subset for path in sequence_files(Path(root), cls.where()) for subset in load_world(path).subsets}

@@ -48,6 +48,7 @@ class Mpi3DHP(Dataset):
     """
 
     name = "3dhp"
+    family = "3dhp"
     card = Card(
         name="3dhp",
         what="MPI-INF-3DHP: markerless mocap of 8 actors before 14 cameras, and 2,929 test frames in and out of the studio",
@@ -176,6 +177,12 @@ class Mpi3DHP(Dataset):
             held = ", ".join(sorted(os.listdir(root))[:8]) if Path(root).is_dir() else "no such folder"
             raise DataError(f"No S1/Seq1/annot.mat and no {TEST_FOLDER}/TS1/annot_data.mat in {root} ({held or 'empty'}). {cls.where()}")
         return found
+
+    @classmethod
+    def holds(cls, split: str) -> frozenset[str]:
+        """The subjects of a subset: "S1" to "S8" and "TS1" to "TS6"."""
+        parts = ("train", "test") if split == "all" else (split,)
+        return frozenset(clip.folder.partition("/")[0] for part in parts for clip in SUBSETS[part])
 
     @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:
