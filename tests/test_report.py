@@ -7,7 +7,7 @@ from fakes import CARD
 
 from hpsbench.errors import ResultError
 from hpsbench.report import leaderboard, load_results, result_table, write_csv, write_html
-from hpsbench.report.leaderboard import trained_on_test
+from hpsbench.report.leaderboard import recall, trained_on_test
 from hpsbench.report.published import published_table, published_value
 from hpsbench.types import Card, Result
 
@@ -101,6 +101,9 @@ class TestLeaderboard:
         first = table[(table.model == "niki.openhps") & (table.metric == "mpjpe") & (table.split == "all")].iloc[0]
         assert (first.value, first.low, first.high, first.unit, first["count"]) == (100, 95, 107, "mm", 40)
         assert (first.n_expected, first.n_evaluated, first.n_failed) == (40, 40, 3)
+        assert table.recall.tolist() == [37 / 40] * 12
+        assert set(table.better) == {"lower"}
+        assert table[["precision", "f1", "false_positives", "normalised"]].isna().all(axis=None)
         assert (first.protocol, first.protocol_sha256) == ("openhps-xocc.v1", result().protocol["sha256"])
         assert (first.weights_sha256, first.dataset_fingerprint) == ("f" * 64, "d" * 64)
         assert first.versions == "hpsbench 0.1.0; torch 2.2"
@@ -116,6 +119,7 @@ class TestLeaderboard:
             (("openhps",), True),
             (("OpenHPS",), True),
             (("openhps2",), False),
+            (("openhps/all",), True),
         ],
     )
     def test_overlap_with_the_test_data(self, seen, flag):
@@ -123,6 +127,31 @@ class TestLeaderboard:
         assert trained_on_test(one) is flag
         assert set(leaderboard([one]).trained_on_test) == {"†" if flag else ""}
         assert ("m †" in result_table([one])) is flag
+
+    def test_all_splits_hold_the_one_trained_on(self):
+        for seen, flag in (("openhps/train", True), ("coco/train", False)):
+            card = Card("m", "w", "s", "l", trained_on=(seen,))
+            assert trained_on_test(dataclasses.replace(result(), model=card, dataset_name="openhps/all")) is flag
+
+    def test_of_3dpw_takes_are_compared_and_named(self):
+        """Of 3DPW-OCC's 23 sequences 13 are of the train split; test takes alone are in neither."""
+        card = Card("m", "w", "s", "l", trained_on=("coco", "3DPW/train"))
+        for name, shared in (("3dpw/occ", "3DPW/train"), ("3dpw/test", "")):
+            table = leaderboard([dataclasses.replace(result(), model=card, dataset_name=name)])
+            assert set(table.shared_data) == {shared}
+            assert set(table.trained_on_test) == {"†" if shared else ""}
+
+    def test_rows_of_agora_keep_their_own_recall(self):
+        """Of 40 people 37 have an answer, of the kids one of two."""
+        own = row("mpjpe", "kids", 80.0) | {"recall": 0.5, "precision": 0.25, "f1": 1 / 3, "false_positives": 3, "normalised": 240.0}
+        table = leaderboard([result(scores=(row("mpjpe", "all", 70.0), own))])
+        assert table.recall.tolist() == [37 / 40, 0.5]
+        assert table.normalised.tolist()[1] == 80.0 / (1 / 3)
+        assert (table.precision[1], table.f1[1], table.false_positives[1]) == (0.25, 1 / 3, 3)
+
+    def test_recall_of_nobody_is_not_measured(self):
+        assert recall(result(n_expected=0, n_failed=0)) is None
+        assert recall(result(n_expected=3, n_failed=3)) == 0
 
 
 class TestPublished:
@@ -211,7 +240,46 @@ class TestTables:
         ):
             assert part in text
         line = next(line for line in text.splitlines() if line.startswith("niki.openhps"))
-        assert line.split() == ["niki.openhps", "100.0", "±6.0", "70.0", "±1.0", "-", "12.0", "40", "3"]
+        assert line.split() == ["niki.openhps", "100.0", "±6.0", "70.0", "±1.0", "-", "12.0", "40", "3", "92.5"]
+
+    def test_one_missed_person_of_many_shows(self):
+        for failed, said in ((0, "100.0"), (1, "99.9"), (10_000, "0.0")):
+            text = result_table([result(n_expected=10_000, n_failed=failed)])
+            assert next(line for line in text.splitlines() if line.startswith("niki.openhps")).split()[-1] == said
+
+    def test_higher_is_better(self):
+        def model(name, value):
+            return result(name, scores=(row("pck", "all", value, unit="%"), row("mpjpe", "all", 100 - value)))
+
+        text = result_table([model("worse", 40.0), model("better", 90.0)])
+        assert text.index("\nbetter ") < text.index("\nworse ")
+        assert "higher is better: PCK" in text
+        assert "higher is better" not in result_table([result()])
+        table = leaderboard([model("m", 40.0)])
+        assert dict(zip(table.metric, table.better, strict=True)) == {"pck": "higher", "mpjpe": "lower"}
+
+    def test_rows_by_label_have_a_table_of_their_own(self, tmp_path):
+        scores = (
+            row("mpjpe", "all", 50.0),
+            row("mpjpe", "action:Photo", 60.0),
+            row("mpjpe", "action:<Walking>", 40.0),
+            row("pck", "all", 80.0, unit="%"),
+            row("pck", "action:Photo", None, unit="%"),
+            row("pck", "joint:knee", 75.0, unit="%"),
+        )
+        text = result_table([result("m", scores=scores)])
+        lines = [line.split() for line in text.splitlines()]
+        assert ["m,", "by", "action:"] in lines
+        assert ["Photo", "60.0", "-", "40"] in lines
+        assert ["<Walking>", "40.0", "-", "40"] in lines
+        assert ["knee", "-", "75.0", "40"] in lines
+        table = leaderboard([result("m", scores=scores)])
+        assert table.split.tolist()[1:3] == ["action:Photo", "action:<Walking>"]
+        assert set(table.recall) == {37 / 40}
+        write_html([result("m", scores=scores)], tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        assert "<h3>m, by action</h3>" in page
+        assert "&lt;Walking&gt;" in page
 
     def test_ids_that_a_file_of_predictions_lacks(self):
         counted = {"missing": 3, "duplicate": 0, "unknown": 2}

@@ -1,4 +1,4 @@
-"""The leaderboard: one row per model, protocol, metric and split of joints."""
+"""The leaderboard: one row per model, protocol, metric and split of joints or people."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,21 +6,33 @@ from typing import Any
 
 import pandas as pd
 
+from hpsbench.datasets.base_leakage import leaking
+from hpsbench.metrics import METRICS
 from hpsbench.report.published import published_value
 from hpsbench.store import write_text
 from hpsbench.types import Result
 
+_OF_DETECTIONS = ("precision", "f1", "false_positives", "normalised")
+
 
 def trained_on_test(result: Result) -> bool:
-    """Whether the model's card names the data it was tested on: the same split, or the dataset without a split."""
-    name = result.dataset_name.casefold()
-    return any(seen.casefold() in (name, name.partition("/")[0]) for seen in result.model.trained_on)
+    """Whether the model's card names data that share takes or people with those it was tested on, or a dataset without a split."""
+    return bool(leaking(result.model.trained_on, result.dataset_name))
+
+
+def recall(result: Result) -> float | None:
+    """The part of the expected people for whom the model had an answer, 0 to 1, whatever the others were scored as; None of nobody."""
+    return (result.n_expected - result.n_failed) / result.n_expected if result.n_expected else None
 
 
 def leaderboard(results: Sequence[Result]) -> pd.DataFrame:
-    """A row per model, protocol, metric and split ("all", "visible", "occluded", "outside").
+    """A row per model, protocol, metric and split ("all", "visible", "occluded", "outside"; "action:Walking" and the like).
 
-    ``value``, ``low`` and ``high`` (95 % interval) are in ``unit``; empty: not measured. ``published`` stands at split "all" only.
+    ``value``, ``low`` and ``high`` (95 % interval) are in ``unit``, better ``better`` ("lower", "higher"); empty: not measured.
+    ``count`` people entered the row; ``n_expected``, ``n_evaluated``, ``n_failed`` and ``recall`` are of the whole run.
+    AGORA's rows have a recall of their own, and with it ``precision``, ``f1``, ``false_positives`` and the error over F1,
+    ``normalised``. ``shared_data``: which of the model's training data made the sign ``trained_on_test``. ``published`` stands at
+    split "all" only.
     """
     return pd.DataFrame([_row(result, score) for result in results for score in result.scores])
 
@@ -36,13 +48,17 @@ def _row(result: Result, score: dict[str, Any]) -> dict[str, Any]:
         "low": score["low"],
         "high": score["high"],
         "unit": score["unit"],
+        "better": "higher" if METRICS[score["metric"]].higher_is_better else "lower",
         "count": score["count"],
         "values": score["values"],
         "n_expected": result.n_expected,
         "n_evaluated": result.n_evaluated,
         "n_failed": result.n_failed,
+        "recall": score.get("recall", recall(result)),
+        **{key: score.get(key) for key in _OF_DETECTIONS},
         "limit": result.limit,
         "trained_on_test": "†" if trained_on_test(result) else "",
+        "shared_data": ", ".join(leaking(result.model.trained_on, result.dataset_name)),
         "published": None if published is None else published.value,
         "published_source": "" if published is None else published.source,
         "dataset": result.dataset_name,

@@ -10,7 +10,13 @@ from hpsbench.metrics import METRICS
 from hpsbench.types import Result
 
 # Protocols (without their version) whose data a published table was measured on too: (dataset, split) there.
-PUBLISHED_DATA = {"3dpw-test": ("3DPW", "test"), "3dpw-xocc": ("3DPW-XOCC", "test"), "3dpw-occ": ("3DPW-OCC", "test")}
+PUBLISHED_DATA = {
+    "3dpw-test": ("3DPW", "test"),
+    "3dpw-niki": ("3DPW", "test"),
+    "3dpw-xocc": ("3DPW-XOCC", "test"),
+    "3dpw-occ": ("3DPW-OCC", "test"),
+    "3doh-test": ("3DOH", "test"),
+}
 
 
 class Published(NamedTuple):

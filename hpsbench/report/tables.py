@@ -1,6 +1,7 @@
 """Tables to read: one block per protocol and data, so that numbers of different protocols never share a column."""
 
 import html
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hpsbench.metrics import METRICS
-from hpsbench.report.leaderboard import trained_on_test
+from hpsbench.report.leaderboard import recall, trained_on_test
 from hpsbench.report.published import published_value
 from hpsbench.store import write_text
 from hpsbench.types import Result
@@ -40,10 +41,12 @@ class Block:
     def _rank(self, result: Result) -> tuple[float, str]:
         score = _score(result, self.leading, "all")
         value = None if score is None else score["value"]
-        return (float("inf") if value is None else value, result.model.name)
+        sign = -1 if METRICS[self.leading].higher_is_better else 1
+        return (float("inf") if value is None else sign * value, result.model.name)
 
     def means(self, *, brief: bool) -> pd.DataFrame:
-        """A row per model: each metric's mean with its 95 % interval (``brief``: half its width), and how many people there were."""
+        """A row per model: each metric's mean with its 95 % interval (``brief``: half its width), how many people, and for how many of
+        the expected the model had an answer."""
         rows = []
         for name, result in zip(self.names, self.results, strict=True):
             row = {"model": name}
@@ -51,7 +54,9 @@ class Block:
                 f"{METRICS[key].title} {METRICS[key].unit}": (_brief if brief else _full)(_score(result, key, "all"))
                 for key in self.metrics
             }
-            rows.append(row | {"evaluated": result.n_evaluated, "failed": result.n_failed})
+            answered = recall(result)
+            counts = {"evaluated": result.n_evaluated, "failed": result.n_failed}
+            rows.append(row | counts | {"recall %": "-" if answered is None else _percent(answered)})
         return pd.DataFrame(rows)
 
     def splits(self, *, brief: bool) -> pd.DataFrame | None:
@@ -66,13 +71,31 @@ class Block:
         ]
         return pd.DataFrame(rows)
 
+    def groups(self) -> list[tuple[str, pd.DataFrame]]:
+        """(model and kind, table) for each kind of label that its rows are split by: a row per label, its means and its people."""
+        tables = []
+        for name, result in zip(self.names, self.results, strict=True):
+            splits = list(dict.fromkeys(score["split"] for score in result.scores if ":" in score["split"]))
+            for kind in dict.fromkeys(split.partition(":")[0] for split in splits):
+                rows = [self._group_row(result, kind, split) for split in splits if split.partition(":")[0] == kind]
+                tables.append((f"{name}, by {kind}", pd.DataFrame(rows)))
+        return tables
+
+    def _group_row(self, result: Result, kind: str, split: str) -> dict[str, object]:
+        scores = {key: _score(result, key, split) for key in self.metrics}
+        means = {f"{METRICS[key].title} {METRICS[key].unit}": _mean(score) for key, score in scores.items()}
+        return {kind: split.partition(":")[2]} | means | {"people": max(score["count"] for score in scores.values() if score is not None)}
+
     def _measured(self, key: str, split: str) -> bool:
         scores = (_score(result, key, split) for result in self.results)
         return any(score is not None and score["value"] is not None for score in scores)
 
     def notes(self) -> list[str]:
         """Lines under the tables: the meaning of the signs, and published numbers with their source."""
-        lines = ["† trained on the data of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
+        lines = ["† trained on takes or people of this test, as far as its card says"] if any(map(trained_on_test, self.results)) else []
+        higher = [METRICS[key].title for key in self.metrics if METRICS[key].higher_is_better]
+        if higher:
+            lines.append(f"higher is better: {', '.join(higher)}")
         for result in self.results:
             if any(result.id_counts.values()):
                 found = ", ".join(f"{count} {what}" for what, count in result.id_counts.items())
@@ -105,12 +128,15 @@ def _text_lines(block: Block) -> Iterator[str]:
     splits = block.splits(brief=True)
     if splits is not None:
         yield from ("", "by what the plan did to the joint (means, same units):", _aligned(splits))
+    for title, frame in block.groups():
+        yield from ("", f"{title}:", _aligned(frame))
     yield from ("", "±: half the 95 % interval of the mean, whole tracks resampled", *block.notes())
 
 
 def _aligned(frame: pd.DataFrame) -> str:
-    width = max(len(name) for name in ["model", *frame["model"]])
-    frame = frame.rename(columns={"model": "model".ljust(width)})
+    first = frame.columns[0]
+    width = max(len(name) for name in [first, *frame[first]])
+    frame = frame.rename(columns={first: first.ljust(width)})
     frame.iloc[:, 0] = frame.iloc[:, 0].str.ljust(width)
     return frame.to_string(index=False)
 
@@ -125,6 +151,8 @@ def write_html(results: Sequence[Result], path: Path | str) -> None:
 def _html_block(block: Block) -> str:
     parts = [f"<h2>{html.escape(block.title)}</h2>", *(f"<p>{html.escape(fact)}</p>" for fact in block.facts)]
     parts += [frame.to_html(index=False, border=0) for frame in (block.means(brief=False), block.splits(brief=False)) if frame is not None]
+    for title, frame in block.groups():
+        parts += [f"<h3>{html.escape(title)}</h3>", frame.to_html(index=False, border=0)]
     return "\n".join([*parts, *(f"<p>{html.escape(note)}</p>" for note in [_INTERVALS, *block.notes()])])
 
 
@@ -146,6 +174,11 @@ def _score(result: Result, metric: str, split: str) -> dict | None:
 
 def _mean(score: dict | None) -> str:
     return "-" if score is None or score["value"] is None else f"{score['value']:.1f}"
+
+
+def _percent(part: float) -> str:
+    """Percent, rounded down to a decimal: 100.0 of all alone, so that one missed person of many shows."""
+    return f"{math.floor(1000 * part + 1e-9) / 10:.1f}"
 
 
 def _brief(score: dict | None) -> str:
