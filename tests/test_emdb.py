@@ -10,6 +10,7 @@ import torch
 from layouts.emdb import Walk, record, write_emdb
 
 from hpsbench.body.bodies import load_bodies
+from hpsbench.datasets import base_emdb
 from hpsbench.datasets.emdb import Emdb
 from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
 from hpsbench.geometry import rotvec_to_rotmat
@@ -266,3 +267,26 @@ class TestCheck:
             ("warning", "all: sequences: 4, where 81 are quoted"),
             ("error", f"{walks[3].folder(copy)}: 4 images, but its pickle has 5 frames"),
         ]
+
+
+class TestIndex:
+    def test_each_pickle_is_parsed_once_whoever_asks(self, copy, bodies, monkeypatch):
+        parsed, original = [], base_emdb.parse_world
+        monkeypatch.setattr(base_emdb, "parse_world", lambda path: parsed.append(path.name) or original(path))
+        first = opened(copy, bodies=bodies)
+        Emdb.inspect(copy)
+        assert Emdb.splits_in(copy) == ("emdb1", "emdb2")
+        again = [opened(copy, bodies=bodies), opened(copy, split="emdb1"), opened(copy, split="emdb2", frames="good")]
+        assert len(parsed) == len(set(parsed)) == 4
+        assert (again[0].ids, again[0].fingerprint) == (first.ids, first.fingerprint)
+        for one, other in zip(first, again[0], strict=True):
+            np.testing.assert_array_equal(one.truth.joints, other.truth.joints)
+            np.testing.assert_array_equal(one.truth.keypoints2d, other.truth.keypoints2d)
+            np.testing.assert_array_equal(one.view.bbox_xyxy, other.view.bbox_xyxy)
+
+    def test_a_pickle_that_is_replaced_is_parsed_again(self, copy, walks):
+        before = opened(copy)
+        changed(copy, walks[0], lambda content: content["smpl"].update(betas=np.zeros(10)))
+        after = opened(copy)
+        np.testing.assert_array_equal(after[0].truth.betas, np.zeros(10))
+        assert before.fingerprint != after.fingerprint

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from hpsbench.datasets.base_index import Columns, indexed
 from hpsbench.errors import DataError
 from hpsbench.safeload import load_pickle
+from hpsbench.store import sha256_of_file
 
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
 _AGAIN = "Get the sequence again."
 _KEYS = ("gender", "name", "emdb1", "emdb2", "n_frames", "good_frames_mask", "camera", "smpl", "kp2d", "bboxes")
 _PARTS = {
@@ -26,11 +30,12 @@ class World:
 
     ``subsets``: those of "emdb1" and "emdb2" that it is in. ``good`` (N,) bool. ``poses`` (N, 24, 3) rotation vectors, ``trans`` (N, 3),
     ``betas`` (10,); ``extrinsics`` (N, 4, 4) world to camera; ``intrinsics`` (3, 3) px; ``keypoints`` (N, 24, 2) px; ``boxes`` (N, 4) xyxy
-    px, NaN where none is valid. What is not ``good`` may hold NaN.
+    px, NaN where none is valid. What is not ``good`` may hold NaN. ``sha256`` is the pickle's.
     """
 
     name: str
     folder: Path
+    sha256: str
     subsets: tuple[str, ...]
     size: tuple[int, int]
     gender: str
@@ -64,6 +69,22 @@ def sequence_files(root: Path, where: str) -> list[Path]:
 
 
 def load_world(path: Path) -> World:
+    """The sequence of a pickle: out of its index, or parsed and indexed. Raises as ``parse_world``."""
+    columns = indexed("emdb", _INDEX_VERSION, [path], lambda: _columns_of(parse_world(path)))
+    name, sha256, gender = (str(text) for text in columns.pop("texts"))
+    width, height = columns.pop("size").tolist()
+    subsets = tuple(columns.pop("subsets").tolist())
+    return World(name=name, folder=path.parent, sha256=sha256, subsets=subsets, size=(width, height), gender=gender, **columns)
+
+
+def _columns_of(world: World) -> Columns:
+    """A sequence as the arrays of an index."""
+    columns = {key: value for key, value in vars(world).items() if isinstance(value, np.ndarray)}
+    columns["texts"] = np.array([world.name, world.sha256, world.gender])
+    return columns | {"size": np.array(world.size), "subsets": np.array(world.subsets, dtype=str)}
+
+
+def parse_world(path: Path) -> World:
     """The arrays of one sequence pickle. Raises DataError where it is corrupt, lacks a key, or holds an array of another shape, or with NaN
     in a good frame; UnsafePickleError where it asks for more than arrays."""
     record = load_pickle(path)
@@ -82,6 +103,7 @@ def load_world(path: Path) -> World:
     return World(
         name=name,
         folder=path.parent,
+        sha256=sha256_of_file(path),
         subsets=tuple(subset for subset in ("emdb1", "emdb2") if bool(record[subset])),
         size=(int(_array(path, "width", camera["width"])), int(_array(path, "height", camera["height"]))),
         gender=gender,

@@ -34,12 +34,16 @@ def indexed(
 
     An index counts only if it was made by this ``version`` of this ``loader``, under the same ``rules`` (plain JSON), of files of the same
     paths, sizes and modification times, and if its content has the hash that it says; any other is built again. Columns are arrays of
-    numbers, bool or text. A cache folder that cannot be written is told once by a warning; the columns come back all the same.
+    numbers, bool or text. Of a file that is not there ``build`` has to say so. A cache folder that cannot be written is told once by a
+    warning; the columns come back all the same.
     """
     paths = [path.resolve() for path in files]
+    try:
+        key = _key(loader, version, paths, rules)
+    except OSError:
+        return build()
     name = sha256_of_bytes(json.dumps([loader, rules, sorted({str(path.parent) for path in paths})]).encode())[:24]
     place = cache_folder() / f"{loader}-{name}.h5"
-    key = _key(loader, version, paths, rules)
     columns = _read(place, key)
     if columns is not None:
         return columns

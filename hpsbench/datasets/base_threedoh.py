@@ -1,12 +1,15 @@
 """3DOH50K's annotation file as checked records."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpsbench.datasets.base_index import Columns, indexed
 from hpsbench.errors import DataError
+from hpsbench.store import sha256_of_file
 
 # The shapes of a record's arrays.
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -22,7 +25,24 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "lsp_joints_2d": (14, 2),
     "lsp_joints_3d": (14, 3),
 }
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
 _WITH_VISIBILITY = ("smpl_joints_2d", "lsp_joints_2d")
+
+
+def load_people(file: Path) -> Columns:
+    """The N records of an annotation file, sorted by key, out of its index, or parsed and indexed.
+
+    "keys" and "img_path" (N,) text ("" where a record has none), the arrays of ``SHAPES`` with N in front, and the file's "sha256" (1,).
+    Raises DataError as ``load_records``.
+    """
+    return indexed("3doh", _INDEX_VERSION, [file], lambda: _columns_of(load_records(file)) | {"sha256": np.array([sha256_of_file(file)])})
+
+
+def _columns_of(records: Mapping[str, Mapping[str, Any]]) -> Columns:
+    columns = {name: np.array([record[name] for record in records.values()]).reshape(-1, *shape) for name, shape in SHAPES.items()}
+    columns["keys"] = np.array(list(records), dtype=str)
+    return columns | {"img_path": np.array([str(record.get("img_path", "")) for record in records.values()], dtype=str)}
 
 
 def load_records(file: Path) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """EMDB: people with electromagnetic sensors filmed by a moving phone, SMPL ground truth in the world."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,15 +11,16 @@ import numpy as np
 import torch
 
 from hpsbench.body.kinematics import forward_kinematics
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base import Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
-from hpsbench.datasets.base_3dpw_files import fingerprint_of
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes
+from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_emdb import World, load_world, sequence_files
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
 from hpsbench.skeleton import PARENTS
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Card
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
@@ -43,7 +45,7 @@ class _Seen:
     boxes: np.ndarray
 
 
-class Emdb(Dataset):
+class Emdb(ColumnDataset):
     """EMDB as unpacked: P0 to P9 with a folder for each sequence, one person in each.
 
     ``split``: "emdb1" (body pose), "emdb2" (global trajectory) or "all"; a sequence can be in both, and an id holds "test" in all:
@@ -79,11 +81,11 @@ class Emdb(Dataset):
         if not worlds:
             raise DataError(f"None of the {len(files)} sequences in {self.root} is in {split}. Get those of {split} too. {self.where()}")
         self._sequences = [self._seen(world, bodies) for world in worlds.values()]
-        self._places, counts = self._kept()
-        super().__init__(
-            [self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(list(worlds))
-        )
-        self._check_images()
+        rows, counts = self._kept()
+        self._check_images(split, rows)
+        fingerprint = fingerprint_of_hashes({f"{path.parent.name}/{path.name}": world.sha256 for path, world in worlds.items()})
+        columns = [self._columns_of(one, kept) for one, kept in zip(self._sequences, rows, strict=True)]
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     def _seen(self, world: World, bodies: "Bodies | None") -> _Seen:
         R, t = (torch.from_numpy(part) for part in (world.extrinsics[:, :3, :3], world.extrinsics[:, :3, 3]))
@@ -116,12 +118,12 @@ class Emdb(Dataset):
             boxes=boxes,
         )
 
-    def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
-        """Places (sequence, frame) of the kept samples in order, and the counts."""
+    def _kept(self) -> tuple[list[np.ndarray], FrameCounts]:
+        """The frames of the kept samples of each sequence, in order, and the counts."""
         frames, bbox, _ = self.rules
         dropped = dict.fromkeys(([_NOT_GOOD] if frames == "good" else []) + [_BOX_RULES[bbox], TOO_SMALL], 0)
-        places, total = [], 0
-        for s, sequence in enumerate(self._sequences):
+        rows, total = [], 0
+        for sequence in self._sequences:
             width, height = (sequence.boxes[:, 2:] - sequence.boxes[:, :2]).T
             masks = {_NOT_GOOD: ~sequence.world.good, _BOX_RULES[bbox]: np.isnan(width), TOO_SMALL: np.maximum(width, height) < 1}
             kept = np.ones(len(width), dtype=bool)
@@ -129,50 +131,49 @@ class Emdb(Dataset):
             for reason in dropped:
                 dropped[reason] += int((kept & masks[reason]).sum())
                 kept &= ~masks[reason]
-            places += [(s, int(frame)) for frame in np.flatnonzero(kept)]
-        return places, FrameCounts(total, len(places), dropped)
+            rows.append(np.flatnonzero(kept))
+        return rows, FrameCounts(total, sum(map(len, rows)), dropped)
 
-    def _entry(self, s: int, frame: int) -> Entry:
-        stem = f"{self.name}/test/{self._sequences[s].world.name}"
-        return Entry(f"{stem}/{frame:05d}/0", f"{stem}/{frame:05d}", f"{stem}/0", frame)
-
-    def _image_path(self, s: int, frame: int) -> Path:
-        return self._sequences[s].world.folder / "images" / f"{frame:05d}.jpg"
-
-    def _check_images(self) -> None:
-        """Raises DataError where a kept sample has no image file, or a sequence's first is of another size than its camera."""
-        folders = [sequence.world.folder / "images" for sequence in self._sequences]
-        there = [set(os.listdir(folder)) if folder.is_dir() else set() for folder in folders]
-        missing = [(s, frame) for s, frame in self._places if f"{frame:05d}.jpg" not in there[s]]
-        if missing:
-            raise DataError(
-                f"{len(missing):,} of {len(self._places):,} images of {self.name}/{self.split} are missing, the first is "
-                f"{self._image_path(*missing[0])}. Unpack all of its images. {self.where()}"
-            )
-        for s, frame in dict(reversed(self._places)).items():
-            path, size = self._image_path(s, frame), self._sequences[s].world.size
-            if image_size(path) != size:
-                _refuse(path, image_size(path), size)
-
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample: a few slices, the image unread."""
-        entry, (s, frame) = self._entries[i], self._places[i]
-        sequence = self._sequences[s]
-        world = sequence.world
-        truth = Truth(
-            joints=sequence.joints[frame],
+    def _columns_of(self, sequence: _Seen, rows: np.ndarray) -> SampleColumns:
+        world, count = sequence.world, len(sequence.joints)
+        stem = f"{self.name}/test/{world.name}"
+        keys = [(f"{stem}/{frame:05d}", frame) for frame in rows.tolist()]
+        return SampleColumns(
+            entries=[Entry(f"{key}/0", key, f"{stem}/0", frame) for key, frame in keys],
+            rows=rows,
+            sequence=world.name,
+            image_size=world.size,
+            read=partial(_read_sized, world.folder / "images", world.size),
+            boxes_xyxy=sequence.boxes,
+            intrinsics=np.tile(world.intrinsics, (count, 1, 1)),
             skeleton="smpl24",
-            joints2d=sequence.joints2d[frame],
-            valid=sequence.valid[frame],
-            rotvecs=sequence.rotvecs[frame],
-            betas=world.betas,
-            trans=None if sequence.trans is None else sequence.trans[frame],
-            gender=world.gender,
-            keypoints2d=sequence.keypoints[frame],
+            joints=sequence.joints,
+            joints2d=sequence.joints2d,
+            valid=sequence.valid,
+            genders=[world.gender] * count,
+            rotvecs=sequence.rotvecs,
+            betas=np.tile(world.betas, (count, 1)),
+            trans=sequence.trans,
+            keypoints2d=sequence.keypoints,
             keypoints_skeleton="smpl24",
         )
-        view = View(partial(_read_sized, self._image_path(s, frame), world.size), entry.image_key, sequence.boxes[frame], world.intrinsics)
-        return Sample(entry.id, view, truth, world.name, entry.track, frame, world.size)
+
+    def _check_images(self, split: str, rows: Sequence[np.ndarray]) -> None:
+        """Raises DataError where a kept sample has no image file, or a sequence's first is of another size than its camera."""
+        missing, firsts = [], []
+        for sequence, kept in zip(self._sequences, rows, strict=True):
+            folder = sequence.world.folder / "images"
+            there = set(os.listdir(folder)) if folder.is_dir() else set()
+            missing += [_image_path(folder, frame) for frame in kept.tolist() if f"{frame:05d}.jpg" not in there]
+            firsts += [(_image_path(folder, frame), sequence.world.size) for frame in kept[:1].tolist()]
+        if missing:
+            raise DataError(
+                f"{len(missing):,} of {sum(map(len, rows)):,} images of {self.name}/{split} are missing, the first is {missing[0]}. "
+                f"Unpack all of its images. {self.where()}"
+            )
+        for path, size in firsts:
+            if image_size(path) != size:
+                _refuse(path, image_size(path), size)
 
     @classmethod
     def holds(cls, split: str) -> frozenset[str]:
@@ -206,8 +207,13 @@ def _against(what: str, found: int, known: int) -> tuple[str, str]:
     return ("ok", f"{what}: {found:,}") if found == known else ("warning", f"{what}: {found:,}, where {known:,} are quoted")
 
 
-def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3). Raises DataError where it is missing, broken or not of its sequence's ``size``."""
+def _image_path(folder: Path, frame: int) -> Path:
+    return folder / f"{frame:05d}.jpg"
+
+
+def _read_sized(folder: Path, size: tuple[int, int], frame: int) -> np.ndarray:
+    """The image (H, W, 3) of a frame. Raises DataError where it is missing, broken or not of its sequence's ``size``."""
+    path = _image_path(folder, frame)
     image = read_image(path)
     if image.shape[1::-1] != size:
         _refuse(path, image.shape[1::-1], size)

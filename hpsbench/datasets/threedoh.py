@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
-from hpsbench.datasets.base_3dpw_files import fingerprint_of, folder_of
-from hpsbench.datasets.base_threedoh import SHAPES, load_records
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, folder_of
+from hpsbench.datasets.base_threedoh import SHAPES, load_people
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
@@ -84,11 +84,14 @@ class ThreeDOH(Dataset):
         parts = self.splits if split == "all" else (split,)
         files = [self._folder(self.root, part) / ANNOTATIONS for part in sorted(parts)]
         loaded = [self._load(file, part, bodies) for file, part in zip(files, sorted(parts), strict=True)]
-        self._people = [people for people, _ in loaded]
-        self._sizes = [size for _, size in loaded]
+        self._people = [people for people, _, _ in loaded]
+        self._sizes = [size for _, size, _ in loaded]
         self._places, counts = self._kept()
+        fingerprint = fingerprint_of_hashes(
+            {f"{file.parent.name}/{file.name}": sha256 for file, (_, _, sha256) in zip(files, loaded, strict=True)}
+        )
         entries = [self._entry(self._people[p], k) for p, k in self._places]
-        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint_of(files))
+        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint)
 
     @classmethod
     def _folder(cls, root: Path, split: str) -> Path:
@@ -102,14 +105,14 @@ class ThreeDOH(Dataset):
             f"Unpack {_FOLDERS[split][0]}.zip there. {cls.where()}"
         )
 
-    def _load(self, file: Path, split: str, bodies: "Bodies | None") -> tuple[_People, tuple[int, int]]:
-        """The people of one file, and (width, height) px of its images."""
-        records = load_records(file)
-        if not records:
+    def _load(self, file: Path, split: str, bodies: "Bodies | None") -> tuple[_People, tuple[int, int], str]:
+        """The people of one file, (width, height) px of its images, and its SHA-256."""
+        columns = load_people(file)
+        if not len(columns["keys"]):
             raise DataError(f"{file} holds nobody. Unpack {_FOLDERS[split][0]}.zip again.")
-        keys = tuple(records)
-        arrays = {name: np.stack([record[name] for record in records.values()]) for name in SHAPES}
-        images = self._images(file.parent, records)
+        keys = tuple(columns["keys"].tolist())
+        arrays = {name: columns[name] for name in SHAPES}
+        images = self._images(file.parent, dict(zip(keys, columns["img_path"].tolist(), strict=True)))
         size = self._size_of(images[0], arrays["intri"][0])
         scales = arrays["scale"][:, 0]
         R, t = arrays["extri"][:, :3, :3], arrays["extri"][:, :3, 3]
@@ -139,7 +142,7 @@ class ThreeDOH(Dataset):
             lsp_joints2d=arrays["lsp_joints_2d"],
             boxes_xyxy=self._boxes(arrays["bbox"], joints2d, size),
         )
-        return people, size
+        return people, size, str(columns["sha256"][0])
 
     def _boxes(self, corners: np.ndarray, joints2d: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         bbox, scale = self.rules
@@ -147,10 +150,10 @@ class ThreeDOH(Dataset):
             return boxes_of(corners, np.ones(corners.shape[:-1], dtype=bool), scale)
         return boxes_of(joints2d, inside(joints2d, size), scale)
 
-    def _images(self, folder: Path, records: Mapping[str, Mapping[str, Any]]) -> tuple[Path, ...]:
-        """The image of each record. Raises DataError where any is missing, before anything long has begun."""
+    def _images(self, folder: Path, named: Mapping[str, str]) -> tuple[Path, ...]:
+        """The image of each record, by its key and ``img_path``. Raises DataError where any is missing, before anything long has begun."""
         there = set(os.listdir(folder / "images")) if (folder / "images").is_dir() else set()
-        images = tuple(folder / "images" / _image_name(key, record, there) for key, record in records.items())
+        images = tuple(folder / "images" / _image_name(key, path, there) for key, path in named.items())
         missing = [path for path in images if path.name not in there]
         if missing:
             raise DataError(
@@ -257,9 +260,9 @@ class ThreeDOH(Dataset):
         return lines
 
 
-def _image_name(key: str, record: Mapping[str, Any], there: set[str]) -> str:
-    """The image's file name: the record's, whatever its separators, or else the key's."""
-    name = str(record.get("img_path", "")).replace("\\", "/").rpartition("/")[2]
+def _image_name(key: str, path: str, there: set[str]) -> str:
+    """The image's file name: that of the record's path, whatever its separators, or else the key's."""
+    name = path.replace("\\", "/").rpartition("/")[2]
     return name if name in there else f"{key}.jpg"
 
 
