@@ -1,6 +1,7 @@
 """``hpsbench eval``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,9 +19,13 @@ from hpsbench.cli.options import (
     workers_option,
 )
 
+if TYPE_CHECKING:
+    from hpsbench.protocol import Protocol
+    from hpsbench.types import Result
+
 
 @click.command("eval")
-@click.option("--model", required=True, help="A name (`hpsbench list models`), predictions:FILE, or path/to/file.py:Class.")
+@click.option("--model", required=True, help="A name (`hpsbench list models`), predictions:FILE (AGORA: or DIR), or path/to/file.py:Class.")
 @click.option("--weights", type=click.Path(path_type=Path), multiple=True, help="The model's checkpoint; give it again for a second one.")
 @click.option("--protocol", "name", help="A protocol's name or .toml file [default: openhps-test].")
 @data_option
@@ -38,10 +43,18 @@ def eval_command(
 ):
     """Evaluate a model under a protocol: result.json and errors.h5 in the folder --out."""
     from hpsbench.evaluate import evaluate
+    from hpsbench.evaluate.agora import agora_rule, agora_table
     from hpsbench.models.base import load_model, pick_device
     from hpsbench.report import result_table
 
     protocol = protocol_for(name, data, "openhps-test")
+    if agora_rule(protocol) is not None:
+        result = _agora(model, weights, protocol, data, body, out, device=device, **how)
+        talk(f"{result.n_evaluated} of {result.n_expected} found, {result.n_failed} missed. Errors per person: {out / 'errors.h5'}")
+        if any(result.id_counts.values()):
+            talk(f"Answered in its files: {', '.join(f'{count} {what}' for what, count in result.id_counts.items())}; missing is missed.")
+        click.echo(agora_table(result))
+        return
     bodies = body_for(protocol.data.dataset, body)
     plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(device))
     dataset = dataset_for(protocol, data, bodies)
@@ -50,3 +63,29 @@ def eval_command(
     result = evaluate(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
     talk(f"{result.n_evaluated} of {result.n_expected} evaluated, {result.n_failed} failed. Errors per person: {out / 'errors.h5'}")
     click.echo(result_table([result]))
+
+
+def _agora(model: str, weights: tuple[Path, ...], protocol: "Protocol", data: Path, body: Path | None, out: Path, **how: Any) -> "Result":
+    """AGORA's scores of a folder of its prediction files, or of a model that is given the boxes."""
+    from hpsbench.errors import PredictionError
+    from hpsbench.evaluate.agora import agora_rule, body_vertices
+    from hpsbench.evaluate.boxes import score_boxes
+    from hpsbench.evaluate.detections import score_folder
+    from hpsbench.models.base import load_model, pick_device
+
+    rule, given = agora_rule(protocol), how.pop("generated")
+    if given is not None or how.pop("shard") != (0, 1):
+        raise click.UsageError(f"Protocol '{protocol.id}' scores whole images of AGORA: leave out --generated and --shard.")
+    folder, read = Path(model.removeprefix("predictions:")), model.startswith("predictions:")
+    if read and not folder.exists():
+        raise PredictionError(f"There is nothing at {folder}. Expected a folder of AGORA's prediction files, or a file of predictions.")
+    of_folder = read and folder.is_dir()
+    if of_folder and how["limit"] is not None:
+        raise click.UsageError("A folder of predictions is scored whole: leave out --limit.")
+    bodies = None if of_folder and rule.vertices == "file" else body_for(protocol.data.dataset, body)
+    vertices = body_vertices(rule, [data, data / "utils", *([body, body / "smpl"] if body else [])], bodies)
+    if of_folder:
+        return score_folder(folder, protocol, data, out, vertices=vertices, bodies=bodies, resume=how["resume"])
+    plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(how["device"]))
+    dataset = dataset_for(protocol, data, bodies)
+    return score_boxes(plugin, protocol, dataset, bodies, out, vertices=vertices, progress=progress_bar(f"eval {model}"), **how)
