@@ -50,8 +50,8 @@ class TestData:
         errors = [message for level, message in report.lines if level == "error"]
         assert all("published" in message for message in errors)
 
-    def test_one_image_of_each_sequence(self, written):
-        assert "test: 2 of 2 images tried open" in str(check_data("3dpw", written))
+    def test_one_image_of_each_sequence_and_some_more(self, written):
+        assert "test: 8 of 8 images tried open" in str(check_data("3dpw", written))
 
     def test_broken_image_is_named(self, copy):
         path = copy / "imageFiles/downtown_pair_00/image_00001.jpg"
@@ -64,7 +64,7 @@ class TestData:
         (copy / "imageFiles/downtown_pair_00/image_00001.jpg").unlink()
         text = str(check_data("3dpw", copy))
         assert "1 of 8 images of 3dpw/test are missing" in text
-        assert "train: 1 of 1 images tried open" in text
+        assert "train: 2 of 2 images tried open" in text
 
     def test_other_body(self, written, bodies):
         class Swapped:
@@ -118,6 +118,19 @@ class TestBody:
         assert "SMPL_MALE.npz" in str(report)
         assert "smpl.is.tue.mpg.de" in str(report)
         assert "J_regressor_h36m.npy" in str(report)
+
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_regressor_in_the_other_leg_order(self, tmp_path, bodies, swapped):
+        shutil.copy(bodies.files["neutral"], tmp_path / "SMPL_NEUTRAL.npz")
+        regressor = bodies.regressor("h36m17").numpy()
+        np.save(tmp_path / "J_regressor_h36m.npy", regressor[[0, 4, 5, 6, 1, 2, 3, *range(7, 17)]] if swapped else regressor)
+        report = check_body(tmp_path)
+        assert report.ok != swapped
+        told = [message for level, message in report.lines if level == "error"]
+        if swapped:
+            (message,) = told
+            assert "J_regressor_h36m.npy: its leg rows are right leg first, expected the order of 'h36m17': pelvis, left_hip" in message
+            assert "Reorder it." in message
 
     def test_broken_file(self, tmp_path):
         (tmp_path / "SMPL_NEUTRAL.npz").write_bytes(b"PK nothing")

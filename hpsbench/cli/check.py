@@ -23,14 +23,18 @@ def _print(report) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), required=False, envvar="HPSBENCH_DATA")
 @click.option("--dataset", default="3dpw", show_default=True, help="What the folder should be.")
 @body_option
-@click.option("--all-images", is_flag=True, help="Open every image rather than one per sequence.")
-def check_data_command(folder: Path | None, dataset: str, body: Path | None, all_images: bool) -> None:
-    """Check a dataset's FOLDER; with the body files named too, its annotations are held against them."""
+@click.option("--all-images", is_flag=True, help="Open every image rather than one per sequence and a hundred more.")
+@click.option("--overlay", type=click.Path(path_type=Path, dir_okay=False), help="Draw a few samples of each split into this .png or .jpg.")
+def check_data_command(folder: Path | None, dataset: str, body: Path | None, all_images: bool, overlay: Path | None) -> None:
+    """Check a dataset's FOLDER: its files, counts and images, its joints against its cameras and 2D annotation, units, left and right.
+
+    With the body files named too, its annotations are held against them.
+    """
     from hpsbench.body.bodies import load_bodies
     from hpsbench.check import check_data
 
     bodies = None if body is None and dataset != "openhps" else load_bodies(body)
-    _print(check_data(dataset, folder, bodies, all_images=all_images))
+    _print(check_data(dataset, folder, bodies, all_images=all_images, overlay=overlay))
 
 
 @check_command.command("body")

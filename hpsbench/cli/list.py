@@ -1,5 +1,7 @@
 """``hpsbench list``."""
 
+from pathlib import Path
+
 import click
 
 KINDS = ("models", "datasets", "protocols", "occluders", "metrics", "bodies")
@@ -7,8 +9,20 @@ KINDS = ("models", "datasets", "protocols", "occluders", "metrics", "bodies")
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(KINDS))
-def list_command(kind: str) -> None:
-    """List what is there: one line each, name first."""
+@click.option("--counts", is_flag=True, help="Of datasets: how much of each lies below ROOT.")
+@click.option(
+    "--data", "root", type=click.Path(path_type=Path), metavar="ROOT", envvar="HPSBENCH_DATA", help="For --counts. [env: HPSBENCH_DATA]"
+)
+def list_command(kind: str, counts: bool, root: Path | None) -> None:
+    """List what is there: one line each, name first.
+
+    `list datasets --counts --data ROOT` gives a line for each split of each dataset below ROOT: person-frames kept and in all, sequences,
+    tracks, images, whether it has bodies, and its joints. A dataset is looked for in ROOT/NAME (a form of another, such as agora-4k,
+    also in ROOT/agora), and in ROOT itself. A folder in the layout of 3DPW that no NAME tells apart is listed as all that it can be.
+    """
+    if counts:
+        _echo_counts(kind, root)
+        return
     rows = {
         "models": _plugins,
         "datasets": _plugins,
@@ -20,6 +34,14 @@ def list_command(kind: str) -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:<{width}}  {text}")
+
+
+def _echo_counts(kind: str, root: Path | None) -> None:
+    if kind != "datasets" or root is None:
+        raise click.UsageError("--counts goes with datasets and a folder: hpsbench list datasets --counts --data ROOT")
+    from hpsbench.check.counts import count_datasets, table
+
+    click.echo(table(count_datasets(root)))
 
 
 def _plugins(kind: str) -> list[tuple[str, str]]:

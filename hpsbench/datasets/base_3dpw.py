@@ -264,6 +264,13 @@ class ThreeDPWLayout(ColumnDataset):
             known = cls.known.get(split, {})
             lines.append(names_against(split, names, known))
             lines += images_against(split, names, known, images)
+        named = {path.stem for split in there for path in sequence_files(folder, split, cls.where())}
+        more = sorted(path.name for path in images.iterdir() if path.is_dir() and path.name not in named) if images.is_dir() else []
+        if more:
+            some = ", ".join(more[:4]) + (" ..." if len(more) > 4 else "")
+            lines.append(
+                ("warning", f"unexpected: {len(more)} folders of images without annotations: {some}. Unpack their sequenceFiles too")
+            )
         return lines
 
     def against_known(self) -> list[tuple[str, str]]:
