@@ -1,6 +1,7 @@
 """The columnar index: samples out of it are those out of the files, and no other index than the right one is ever believed."""
 
 import dataclasses
+import json
 import os
 import pickle
 import threading
@@ -11,14 +12,20 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layouts.agora import AgoraPerson, shots, write_agora
+from layouts.threedoh import StudioPerson, write_threedoh
 from writers.threedpw import default_miniatures, make_record, python2_pickle, write_miniature
 
 from hpsbench.body.bodies import load_bodies
-from hpsbench.datasets import base_3dpw_columns
+from hpsbench.datasets import base_3dpw_columns, base_agora_tables, base_threedoh
+from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base import Entry, open_dataset
 from hpsbench.datasets.base_3dpw import ThreeDPWLayout
+from hpsbench.datasets.base_agora import intrinsics_of
+from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.datasets.base_columns import SampleColumns
 from hpsbench.datasets.base_index import cache_folder, indexed
+from hpsbench.datasets.threedoh import ThreeDOH
 from hpsbench.errors import DataError
 from hpsbench.types import Sample, Truth, View, unchecked
 
@@ -359,3 +366,90 @@ def test_the_index_holds_what_the_pickle_says(root, cache, bodies):
     np.testing.assert_array_equal(columns["camera_valid"][4:], np.transpose(record["campose_valid"]).reshape(-1) == 1)
     np.testing.assert_array_equal(columns["betas"][1], record["betas"][0][:10])
     assert columns["genders"].tolist() == [b"female", b"male", b"female"]
+
+
+class TestOtherLoaders:
+    """Opened twice, under every rule: parsed once, the same to the last bit; a broken index is no index."""
+
+    def test_agora(self, tmp_path, cache, bodies, monkeypatch):
+        rng = np.random.default_rng(0)
+        people = [
+            AgoraPerson(
+                rotvecs=np.zeros((24, 3)),
+                betas=np.zeros(10),
+                transl=np.zeros(3),
+                joints=rng.normal(0, 0.3, (24, 3)),
+                vertices=rng.normal(0, 0.3, (6890, 3)),
+                stand=(-0.5 + i, 0.3, 6.0),
+                yaw=40.0 * i,
+                gender=gender,
+                kid=False,
+                occlusion=30.0 * i,
+            )
+            for i, gender in enumerate(("male", "female"))
+        ]
+        write_agora(tmp_path / "agora", shots(people))
+        tables, original = [], base_agora_tables.load_pickle
+        monkeypatch.setattr(base_agora_tables, "load_pickle", lambda path: tables.append(path.name) or original(path))
+
+        def read(bbox):
+            return Agora(tmp_path / "agora", split="validation", frames="all", bbox=bbox, bbox_scale=1.1, bodies=bodies)
+
+        built = {bbox: read(bbox) for bbox in Agora.box_rules[:-1]}
+        assert tables == ["validation_0_withjv.pkl", "validation_1_withjv.pkl"]
+        for bbox, first in built.items():
+            assert_same(read(bbox), first)
+        assert len(tables) == 2
+        for person in next(built["vertices-in-image"].annotations()).vertices:
+            assert person.shape == (6890, 3)
+        for path in cache.iterdir():
+            path.write_bytes(path.read_bytes()[:-4000])
+        for bbox, first in built.items():
+            assert_same(read(bbox), first)
+
+    def test_agora_boxes_of_vertices(self, tmp_path, cache):
+        """Of three points, one of them outside the image and one behind the camera, and of a person without any inside."""
+        vertices = np.array([[[0.0, 0.0, 2.0], [0.1, 0.2, 4.0], [9.0, 0.0, 1.0]], [[0.0, 0.0, -1.0]] * 3])
+        image = "ag_validationset_renderpeople_bfh_archviz_5_10_cam00_00000"
+        nobody = np.zeros(0)
+        found = AgoraPeople(image, nobody, nobody, vertices, nobody, nobody, nobody, (), (), nobody, nobody)
+        K = intrinsics_of(image, (1280, 720))
+        f, cx, cy = K[0, 0], K[0, 2], K[1, 2]
+        corners = base_agora_tables._corners(found, (1280, 720))
+        np.testing.assert_allclose(corners[0], [[cx, cy], [cx + f * 0.1 / 4, cy + f * 0.2 / 4]], rtol=1e-12)
+        assert np.isnan(corners[1]).all()
+
+    def test_3doh(self, tmp_path, cache, bodies, monkeypatch):
+        rng = np.random.default_rng(1)
+        posed = bodies.neutral(torch.zeros(1, 10, dtype=torch.float64), rotvecs=torch.zeros(1, 24, 3, dtype=torch.float64))
+        person = StudioPerson(
+            rotvecs=np.zeros((24, 3)),
+            betas=np.zeros(10),
+            local=posed.joints[0].numpy(),
+            lsp_local=rng.normal(0, 0.3, (14, 3)),
+            rest_pelvis=posed.joints[0, 0].numpy(),
+            trans=np.zeros(3),
+            scale=7.0,
+            extri=np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 30], [0, 0, 0, 1]]),
+            intri=np.array([[2390.0, 0, 1022], [0, 2391, 763], [0, 0, 1]]),
+        )
+        write_threedoh(tmp_path / "3doh", [person, person])
+        parsed, original = [], base_threedoh.load_records
+        monkeypatch.setattr(base_threedoh, "load_records", lambda file: parsed.append(file.name) or original(file))
+
+        def read(bbox):
+            return ThreeDOH(tmp_path / "3doh", split="test", frames="all", bbox=bbox, bbox_scale=1.0, bodies=bodies)
+
+        built = {bbox: read(bbox) for bbox in ThreeDOH.box_rules}
+        for bbox, first in built.items():
+            assert_same(read(bbox), first)
+        assert parsed == ["annots.json"]
+        file = next((tmp_path / "3doh").rglob("annots.json"))
+        records = {key: {**record, "scale": [6.9]} for key, record in json.loads(file.read_text()).items()}
+        file.write_text(json.dumps(records))
+        assert read("annotated").scale(0) == 6.9
+        assert read("annotated").fingerprint != built["annotated"].fingerprint
+        assert len(parsed) == 2
+        file.write_text(json.dumps({key: {k: v for k, v in record.items() if k != "img_path"} for key, record in records.items()}))
+        assert [len(read("annotated")) for _ in range(2)] == [2, 2]
+        assert len(parsed) == 3

@@ -12,7 +12,7 @@ import torch
 
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
-from hpsbench.datasets.base_3dpw_files import fingerprint_of
+from hpsbench.datasets.base_3dpw_files import fingerprint_of, fingerprint_of_hashes
 from hpsbench.datasets.base_agora import (
     DETECTIONS,
     FULL_SIZE,
@@ -26,7 +26,7 @@ from hpsbench.datasets.base_agora import (
     split_name,
     table_files,
 )
-from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people
+from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people, people_of
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec
 from hpsbench.skeleton import joint_names
@@ -97,40 +97,40 @@ class Agora(Dataset):
         self.root, self.bodies = Path(root), bodies
         self.rules = (frames, bbox, bbox_scale)
         self._fits: dict[int, AgoraFit | None] = {}
-        scenes, files = self._test_scenes() if split == "test" else self._scenes(split)
-        self._tables = () if split == "test" else tuple(files)
+        scenes, self._tables, fingerprint = self._test_scenes() if split == "test" else self._scenes(split)
         self._scenes_of = sorted(scenes, key=lambda scene: split_name(scene.name))
         self._check_scenes(split)
         self._places, counts = self._kept()
         entries = [self._entry(self._scenes_of[s], person) for s, person in self._places]
-        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint_of(files))
+        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint)
 
     @classmethod
     def _folder(cls) -> str:
         return "SMPL" if cls.model == "smpl" else "SMPLX"
 
-    def _scenes(self, split: str) -> tuple[list[_Scene], list[Path]]:
-        """The scenes of the tables of a split, and those tables."""
+    def _scenes(self, split: str) -> tuple[list[_Scene], tuple[Path, ...], str]:
+        """The scenes of the tables of a split, those tables, and the fingerprint of them."""
         parts = SPLITS[:2] if split == "all" else (split,)
         by_part = {part: table_files(self.root, self._folder(), part, self.where()) for part in parts}
-        scenes = []
+        scenes, hashes = [], {}
         for part, files in by_part.items():
             images = image_paths(self.root, part, self.size)
             for file in files:
-                scenes += [self._scene(people, part, images.get(people.image)) for people in load_people(file, self.model, self.size)]
-        return scenes, [file for files in by_part.values() for file in files]
+                found, hashes[f"{file.parent.name}/{file.name}"] = people_of(file, self.model, self.size)
+                scenes += [self._scene(people, part, images.get(people.image)) for people in found]
+        return scenes, tuple(file for files in by_part.values() for file in files), fingerprint_of_hashes(hashes)
 
     def _scene(self, people: AgoraPeople, split: str, path: Path | None) -> _Scene:
         K = intrinsics_of(people.image, self.size)
         _, bbox, scale = self.rules
         if bbox == "vertices-in-image":
-            points = project(torch.from_numpy(people.vertices.astype(np.float64)), torch.from_numpy(K)).numpy()
+            boxes = boxes_of(people.corners, np.isfinite(people.corners).all(-1), scale)
         else:
             points = people.joints2d[:, : self._body_joints() if bbox == "joints-in-image" else _TRAIN_JOINTS]
-        boxes = boxes_of(points, inside(points, self.size), scale)
+            boxes = boxes_of(points, inside(points, self.size), scale)
         return _Scene(people.image, path, K, people.slim(split, self._body_joints()), boxes)
 
-    def _test_scenes(self) -> tuple[list[_Scene], list[Path]]:
+    def _test_scenes(self) -> tuple[list[_Scene], tuple[Path, ...], str]:
         file = self.root / DETECTIONS
         boxes, images = load_detections(file, self.where()), image_paths(self.root, "test", self.size)
         scenes = []
@@ -138,7 +138,7 @@ class Agora(Dataset):
             corners = np.stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) * (self.size[0] / FULL_SIZE[0])
             scaled = boxes_of(corners, np.ones(corners.shape[:2], dtype=bool), self.rules[2])
             scenes.append(_Scene(name, images.get(name), intrinsics_of(name, self.size), None, scaled))
-        return scenes, [file]
+        return scenes, (), fingerprint_of([file])
 
     @classmethod
     def _body_joints(cls) -> int:

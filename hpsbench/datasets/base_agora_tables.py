@@ -1,4 +1,4 @@
-"""One of AGORA's tables as checked people, image by image."""
+"""One of AGORA's tables as checked people, image by image; and what an index keeps of it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from hpsbench.datasets.base_agora import FULL_SIZE, camera_of, opencv_axes, placements
+from hpsbench.datasets.base_3dpw import inside
+from hpsbench.datasets.base_agora import FULL_SIZE, camera_of, intrinsics_of, opencv_axes, placements
+from hpsbench.datasets.base_index import Columns, indexed
 from hpsbench.errors import DataError
+from hpsbench.geometry import project
 from hpsbench.safeload import load_pickle
+from hpsbench.store import sha256_of_file
 
 _JOINTS = {"smpl": 45, "smplx": 127}
 _VERTICES = {"smpl": 6890, "smplx": 10475}
 _LISTS = ("X", "Y", "Z", "Yaw", "gender", "kid", "occlusion", "isValid", "gt_joints_2d", "gt_joints_3d", "gt_verts")
+_NUMBERS = ("joints", "joints2d", "occlusion", "evaluated", "kid", "rotations", "shifts")
+_TEXTS = ("genders", "fits")
 _SCALARS = ("imgPath", "camX", "camY", "camZ", "camYaw")
 _GENDERS = ("male", "female", "neutral")
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
+# The most that a box rule or a sample takes.
+_JOINTS_KEPT = 25
 _AGAIN = "Unpack the tables again."
 _HIGHEST_OCCLUSION = 90.0
 
@@ -27,6 +38,7 @@ class AgoraPeople:
     ``image`` is the 4K name without .png. ``joints`` (P, J, 3), ``joints2d`` (P, J, 2) px of the images in use, ``vertices`` (P, V, 3) or
     None; ``occlusion`` (P,) percent; ``evaluated`` (P,) bool: isValid and 0 <= occlusion <= 90; ``kid`` (P,) bool; ``fits`` paths of
     the fits below the dataset's folder; ``rotations`` (P, 3, 3) and ``shifts`` (P, 3): from a scan's own frame to the camera frame.
+    ``corners`` (P, 2, 2) px, of what comes out of an index: those of the tight box of the vertices inside the image, NaN where none is.
     """
 
     image: str
@@ -41,10 +53,12 @@ class AgoraPeople:
     rotations: np.ndarray
     shifts: np.ndarray
     split: str = ""
+    corners: np.ndarray | None = None
 
     def slim(self, split: str, joints: int) -> "AgoraPeople":
         """Without vertices, with the first ``joints`` joints, in a named split: what stays in memory."""
-        return replace(self, joints=self.joints[:, :joints].copy(), joints2d=self.joints2d[:, :joints].copy(), vertices=None, split=split)
+        kept = {"joints": self.joints[:, :joints].copy(), "joints2d": self.joints2d[:, :joints].copy()}
+        return replace(self, **kept, vertices=None, corners=None, split=split)
 
 
 def _bin(low: int) -> Callable[[AgoraPeople], np.ndarray]:
@@ -65,6 +79,50 @@ FRAME_RULES: dict[str, dict[str, Callable[[AgoraPeople], np.ndarray]]] = {
     },
     "valid": {"not valid": lambda people: ~people.evaluated},
 }
+
+
+def people_of(path: Path, model: str, size: tuple[int, int]) -> tuple[list[AgoraPeople], str]:
+    """The people of each image of a table, with corners instead of vertices and the first 25 joints, and the table's SHA-256.
+
+    Out of the table's index, or parsed and indexed. Raises as ``load_people``.
+    """
+    rules = {"table": path.name, "model": model, "size": list(size)}
+    columns = indexed("agora", _INDEX_VERSION, [path], lambda: _columns_of(path, model, size), rules=rules)
+    images, sha256 = columns.pop("image").tolist(), str(columns.pop("sha256")[0])
+    if not images:
+        return [], sha256
+    ends = np.cumsum(columns.pop("count"))[:-1]
+    parts = {name: np.split(column, ends) for name, column in columns.items()}
+    return [_kept(image, {name: part[i] for name, part in parts.items()}) for i, image in enumerate(images)], sha256
+
+
+def _kept(image: str, arrays: Mapping[str, np.ndarray]) -> AgoraPeople:
+    texts = {name: tuple(arrays[name].tolist()) for name in _TEXTS}
+    return AgoraPeople(image=image, vertices=None, **{**arrays, **texts})
+
+
+def _columns_of(path: Path, model: str, size: tuple[int, int]) -> Columns:
+    """A table as the arrays of an index: "image" and "count" have a row for each image, the fields of its people one for each."""
+    images: list[str] = []
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in (*_NUMBERS, *_TEXTS, "corners")}
+    for people in load_people(path, model, size):
+        images.append(people.image)
+        slim = people.slim("", _JOINTS_KEPT)
+        for name in (*_NUMBERS, *_TEXTS):
+            rows[name].append(np.array(getattr(slim, name), dtype=str if name in _TEXTS else None))
+        rows["corners"].append(_corners(people, size))
+    columns = {"image": np.array(images, dtype=str), "sha256": np.array([sha256_of_file(path)])}
+    if images:
+        columns |= {name: np.concatenate(parts) for name, parts in rows.items()}
+        columns["count"] = np.array([len(part) for part in rows["corners"]])
+    return columns
+
+
+def _corners(people: AgoraPeople, size: tuple[int, int]) -> np.ndarray:
+    points = project(torch.from_numpy(people.vertices.astype(np.float64)), torch.from_numpy(intrinsics_of(people.image, size))).numpy()
+    used = inside(points, size)[..., None]
+    corners = np.stack([np.where(used, points, np.inf).min(1), np.where(used, points, -np.inf).max(1)], axis=1)
+    return np.where(np.isfinite(corners), corners, np.nan)
 
 
 def load_people(path: Path, model: str, size: tuple[int, int]) -> Iterator[AgoraPeople]:
