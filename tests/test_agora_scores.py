@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from layouts.agora import AgoraPerson, AgoraShot, table, write_image
 
 import hpsbench.evaluate.boxes as boxes
 from hpsbench.cli.main import main
-from hpsbench.errors import DataError, ProtocolError
+from hpsbench.errors import BodyError, DataError, ProtocolError
 from hpsbench.evaluate.agora import RULES, agora_rule, agora_table, body_vertices
 from hpsbench.evaluate.run import read_result
 from hpsbench.models.base import load_model
@@ -218,7 +219,7 @@ class TestFolder:
         row, ratios = by_split(result)["all", "mpjpe"], {"precision": 0.8, "recall": 0.4, "f1": 0.53}
         assert_row(row, people=10, found=4, extra=1, **ratios, value=30, normalised=tenths(Fraction(3000, 53)), exact=True)
         assert (result.id_counts["missing"], row["normalised"]) == (1, 56.6)
-        assert "1 missing" in err
+        assert "1 have no answer and are missed" in err
 
     def test_predictions_of_other_images_are_counted(self, evaluated, folder):
         (folder / "ag_validationset_another_00001_personId_0.pkl").write_bytes(next(folder.glob("*_0.pkl")).read_bytes())
@@ -493,6 +494,12 @@ class TestProtocols:
         assert set(moved[chosen.ids]) == set(range(24)) - {15, 20, 21, 22, 23}
         assert len(chosen.ids) == sum((moved == joint).sum() for joint in range(24) if joint not in (15, 20, 21, 22, 23))
 
+    @pytest.mark.parametrize("name", sorted(RULES))
+    def test_bodies_of_another_mesh(self, name, tmp_path):
+        other = SimpleNamespace(folder="there", neutral=SimpleNamespace(n_vertices=10475))
+        with pytest.raises(BodyError, match="10475 vertices, expected SMPL's 6890"):
+            body_vertices(agora_rule(load_protocol(name)), [tmp_path], other)
+
     def test_hashes_tell_lists_apart(self, tmp_path):
         rule = agora_rule(load_protocol("agora-validation"))
         hashes = set()
@@ -508,8 +515,9 @@ class TestProtocols:
 def test_report_shows_the_errors(evaluated, run, tmp_path):
     """The table has MPJPE and PVE of everybody and of each group; the CSV has the other scores beside."""
     evaluated("agora-validation")
-    status, out, _ = run("report", tmp_path / "out", "--csv", tmp_path / "board.csv")
+    status, out, _ = run("report", tmp_path / "out", "--csv", tmp_path / "board.csv", "--html", tmp_path / "page.html")
     assert status == 0
+    assert "30.0" in (tmp_path / "page.html").read_text()
     assert "30.0" in out
     board = pd.read_csv(tmp_path / "board.csv")
     kid = board[(board["split"] == "age:kid") & (board["metric"] == "mpjpe")].iloc[0]

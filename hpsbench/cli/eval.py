@@ -52,7 +52,11 @@ def eval_command(
         result = _agora(model, weights, protocol, data, body, out, device=device, **how)
         talk(f"{result.n_evaluated} of {result.n_expected} found, {result.n_failed} missed. Errors per person: {out / 'errors.h5'}")
         if any(result.id_counts.values()):
-            talk(f"Answered in its files: {', '.join(f'{count} {what}' for what, count in result.id_counts.items())}; missing is missed.")
+            counts = result.id_counts
+            talk(
+                f"Of what was to be answered (images of a folder, people of a file) {counts['missing']} have no answer and are missed, "
+                f"{counts['duplicate']} have several; {counts['unknown']} answers are to something else and left out."
+            )
         click.echo(agora_table(result))
         return
     bodies = body_for(protocol.data.dataset, body)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.errors import DataError, ProtocolError
+from hpsbench.errors import BodyError, DataError, ProtocolError
 from hpsbench.evaluate.rows import Rows, samples_sha256
 from hpsbench.evaluate.run import RunFolder, versions
 from hpsbench.metrics.agora import AgoraErrors, AgoraScores, agora_scores
@@ -90,8 +90,13 @@ def agora_rule(protocol: Protocol) -> AgoraRule | None:
 def body_vertices(rule: AgoraRule, folders: Sequence[Path], bodies: Bodies | None) -> BodyVertices:
     """The vertices of a rule: out of the first of ``folders`` that holds AGORA's list, or of the neutral body's skinning weights.
 
-    Raises DataError where the list is nowhere or is not AGORA's.
+    Raises DataError where the list is nowhere or is not AGORA's, BodyError for bodies (if given) of another mesh than SMPL's.
     """
+    if bodies is not None and bodies.neutral.n_vertices != _VERTICES:
+        raise BodyError(
+            f"The bodies in {bodies.folder} have {bodies.neutral.n_vertices} vertices, expected SMPL's {_VERTICES}, which AGORA's meshes "
+            "have. Name the folder of SMPL."
+        )
     if rule.vertices == "skinning":
         joint = bodies.neutral.weights.argmax(1).cpu().numpy()
         left_out = [JOINT_NAMES["smpl24"].index(name) for name in _NOT_BODY]
