@@ -1,6 +1,7 @@
 """`hpsbench check data` finds each fault that is planted in a written layout, names it, and finds none in the sound one."""
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -9,11 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from layouts import agora, h36m, mpi_inf_3dhp, threedoh
+from fakes import FakeDataset
+from layouts import agora, emdb, h36m, mpi_inf_3dhp, threedoh
 from writers.threedpw import Miniature, make_record, python2_pickle, write_miniature
 
 from hpsbench.body.bodies import load_bodies
 from hpsbench.check import check_data
+from hpsbench.check.seen import places_looked_at
 from hpsbench.datasets.base_h36m import H36MLayout
 from hpsbench.datasets.base_h36m_names import SUBSETS, Subset
 from hpsbench.datasets.threedpw import ThreeDPW
@@ -106,11 +109,31 @@ class TestThreeDPW:
         assert "test: thighs of 0." in text
         assert "0 jumps, 0 gaps in 21 steps" in text  # 3 tracks of 8 frames
 
+    def test_errors_are_those_that_were_made_worst_sequence_first(self, copy, bodies):
+        """Everything 3 px to the right and 4 px up: 5 px."""
+
+        def change(record):
+            for points in record["poses2d"]:
+                points[:, :2] += np.array([[3.0], [-4.0]])
+
+        damage(copy, bodies, change)
+        lines = [text for _, text in check_data("3dpw", copy).lines if text.startswith("test:")]
+        (place,) = [i for i, text in enumerate(lines) if "projected joints are" in text]
+        assert "are 5.0 px (median) and 5.0 px (worst) from the 2D annotation" in lines[place]
+        assert "in 24 person-frames of 2 sequences" in lines[place]
+        assert lines[place + 1].split()[1:8] == ["downtown_pair_00", "median", "5.0", "px,", "worst", "5.0", "px,"]
+        assert lines[place + 2].split()[1:4] == ["downtown_one_00", "median", "0.0"]
+
     def test_missing_sequence(self, copy):
         (copy / "sequenceFiles/test/downtown_one_00.pkl").unlink()
         text = str(check_data("3dpw", copy))
         assert "error   test: 1 sequences of the published 2; 1 missing: downtown_one_00" in text
         assert "unexpected: 1 folders of images without annotations: downtown_one_00" in text
+
+    def test_a_link_to_nowhere_among_the_images(self, copy):
+        path = copy / "imageFiles/downtown_one_00/image_00009.jpg"
+        path.symlink_to(copy / "nowhere.jpg")
+        assert f"{path} is truncated: 0 bytes" in str(check_data("3dpw", copy))
 
     def test_truncated_image(self, copy):
         path = copy / "imageFiles/downtown_one_00/image_00003.jpg"
@@ -215,6 +238,25 @@ class TestThreeDPW:
         assert "warning test: from a frame to the next" in text
         assert "2 jumps" in text
         assert "3dpw/test/downtown_pair_00/00004/0" in text
+
+
+class TestPlaces:
+    def test_all_of_a_small_set(self):
+        assert places_looked_at(FakeDataset()) == list(range(16))
+
+    def test_the_middle_of_each_track(self):
+        """Tracks of 4, 3, 3 and 6 samples, two of each: those people share frames in "b" and the ids are sorted by frame."""
+        dataset = FakeDataset()
+        chosen = [dataset.ids[i].removeprefix("openhps/test/") for i in places_looked_at(dataset, 8)]
+        assert chosen == [
+            *("a/00001/0", "a/00002/0"),
+            *("b/00000/0", "b/00000/1", "b/00001/0", "b/00001/1"),
+            *("c/00002/0", "c/00004/0"),
+        ]
+
+    def test_some_of_many_tracks(self):
+        dataset = FakeDataset()
+        assert [dataset.ids[i][13:] for i in places_looked_at(dataset, 2)] == ["a/00001/0", "c/00002/0"]
 
 
 class TestAgora:
@@ -441,6 +483,59 @@ class TestMpi3DHP:
         path = copy / "TS1/imageSequence/img_000003.jpg"
         path.write_bytes(path.read_bytes()[:-300])
         assert any(f"{path} is truncated" in text for text in faults(check_data("3dhp", copy)))
+
+
+def make_walk(bodies):
+    """Somebody walks along before a camera that goes with them, z up."""
+    rotvecs, betas, _ = upright(bodies, 5, FRAMES, root=(np.pi / 2, 0.0, 0.0))
+    trans = np.stack([0.1 * np.arange(FRAMES), np.full(FRAMES, 2.0), np.full(FRAMES, 1.1)], axis=-1)
+    rows = torch.from_numpy(np.tile(betas, (FRAMES, 1)))
+    joints = bodies["male"](rows, rotvecs=torch.from_numpy(rotvecs), trans=torch.from_numpy(trans)).joints.numpy()
+    extrinsics = np.tile(np.eye(4), (FRAMES, 1, 1))
+    extrinsics[:, :3, :3] = [[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]
+    # The camera sways, so that the pixels of a frame are not those of the next.
+    sway = 0.15 * np.stack([np.sin(np.arange(FRAMES)), np.cos(2.0 * np.arange(FRAMES)), np.zeros(FRAMES)], axis=-1)
+    extrinsics[:, :3, 3] = sway + np.array([0, 0, 4.5]) - np.einsum("nij,nj->ni", extrinsics[:, :3, :3], joints[:, 0])
+    K = np.array([[210.0, 0, 75], [0, 210.0, 94], [0, 0, 1]])
+    return emdb.Walk("P0", "09_walk", "male", ("emdb1",), (144, 192), rotvecs, betas, trans, joints, extrinsics, K)
+
+
+class TestEmdb:
+    def test_sound(self, tmp_path, bodies):
+        emdb.write_emdb(tmp_path, [make_walk(bodies)])
+        report = check_data("emdb", tmp_path, bodies)
+        assert report.ok, str(report)
+        assert "a frame index shifted by one would show in 1 of 1 sequences" in str(report)
+
+    def test_without_bodies_there_is_nothing_to_measure(self, tmp_path, bodies):
+        emdb.write_emdb(tmp_path, [make_walk(bodies)])
+        report = check_data("emdb", tmp_path)
+        assert report.ok, str(report)
+        assert "emdb1: no 2D annotation to hold the projected joints against (or no 3D joints without --body)" in str(report)
+        assert "emdb1: no 3D joints to measure bones by: name the body files with --body" in str(report)
+
+    @pytest.mark.parametrize(
+        ("key", "change", "expected"),
+        [
+            ("extrinsics", lambda poses: rigid(9, (0.2, 0.1, 0.3)) @ poses, "wrong extrinsics: a camera turned by 9.0 degrees"),
+            ("extrinsics", lambda poses: np.roll(poses, 2, axis=0), "wrong extrinsics: another camera in every frame"),
+        ],
+    )
+    def test_wrong_cameras(self, tmp_path, bodies, key, change, expected):
+        walk = make_walk(bodies)
+        emdb.write_emdb(tmp_path, [walk])
+        content = emdb.record(walk)
+        content["camera"][key] = change(content["camera"][key])
+        walk.file(tmp_path).write_bytes(pickle.dumps(content))
+        assert any(expected in text for text in faults(check_data("emdb", tmp_path, bodies)))
+
+    def test_shifted_frame_index(self, tmp_path, bodies):
+        walk = make_walk(bodies)
+        emdb.write_emdb(tmp_path, [walk])
+        content = emdb.record(walk)
+        content["kp2d"] = np.roll(content["kp2d"], 1, axis=0)
+        walk.file(tmp_path).write_bytes(pickle.dumps(content))
+        assert any("frame index is shifted" in text and "1 frame later" in text for text in faults(check_data("emdb", tmp_path, bodies)))
 
 
 class TestOverlay:

@@ -162,3 +162,23 @@ def test_a_broken_image_of_a_set_ends_the_evaluation(run, tmp_path):
     assert not (tmp_path / "o" / "result.json").exists()
     first.write_bytes(whole)
     assert run(*words)[0] == 0
+
+
+def test_check_data_of_the_embedded_set_and_its_overlay(run, tmp_path):
+    status, out, _ = run("check", "data", "--dataset", "openhps", "--overlay", "sheet.png")
+    assert status == 0, out
+    assert "projected joints are" in out
+    assert "overlay: sheet.png" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_counts_of_a_root_with_the_embedded_set(run, tmp_path):
+    from hpsbench.datasets.openhps import OpenHPS
+
+    (tmp_path / "openhps").symlink_to(OpenHPS.default_root())
+    status, out, err = run("list", "datasets", "--counts", "--data", ".")
+    assert (status, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("openhps")]
+    # 6 sequences with 240 person-frames, 16 of them without a camera pose or without keypoints.
+    assert line.split() == ["openhps", "test", "campose-and-2d", "224", "240", "6", "10", "142", "smpl", "smpl24"]

@@ -16,7 +16,7 @@ from hpsbench.check.report import Report
 from hpsbench.check.reprojection import check_reprojection
 from hpsbench.check.seen import look_at, places_looked_at, spread
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import DataError, HpsbenchError
+from hpsbench.errors import HpsbenchError
 from hpsbench.image import encode_jpeg, encode_png
 from hpsbench.registry import load_plugin
 from hpsbench.store import write_bytes
@@ -46,7 +46,7 @@ def check_data(
         folder = kind.default_root() if root is None else Path(root)
         report.lines += kind.inspect(folder)
         splits = kind.splits_in(folder)
-    except DataError as error:
+    except HpsbenchError as error:
         report.add(False, str(error))
         return report
     check_endings(report, folder)

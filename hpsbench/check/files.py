@@ -7,7 +7,7 @@ from pathlib import Path
 from hpsbench.check.report import Report
 from hpsbench.check.seen import spread
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import DataError
+from hpsbench.errors import HpsbenchError
 
 # The bytes that a whole file has near its end; some writers pad behind them.
 _ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82"}
@@ -22,12 +22,13 @@ def check_endings(report: Report, folder: Path) -> None:
     count, cut_off = 0, []
     for path in _image_files(folder):
         count += 1
-        if not _ends_whole(path):
-            cut_off.append(path)
+        size = _size_of_cut(path)
+        if size is not None:
+            cut_off.append((path, size))
     if count:
         report.add(not cut_off, f"image files: {count - len(cut_off):,} of {count:,} end as whole ones do")
-    for path in cut_off[:_MAX_SHOWN]:
-        report.add(False, f"image file {path} is truncated: {path.stat().st_size:,} bytes without an end. Unpack or download it again")
+    for path, size in cut_off[:_MAX_SHOWN]:
+        report.add(False, f"image file {path} is truncated: {size:,} bytes without an end. Unpack or download it again")
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
@@ -36,10 +37,15 @@ def _image_files(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if os.path.splitext(name)[1].lower() in _ENDS)
 
 
-def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - _TAIL))
-        return _ENDS[path.suffix.lower()] in stream.read()
+def _size_of_cut(path: Path) -> int | None:
+    """The bytes of a file that lacks its end, 0 where it cannot be read; None for a whole one."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _TAIL))
+            return None if _ENDS[path.suffix.lower()] in stream.read() else size
+    except OSError:
+        return 0
 
 
 def check_images(report: Report, dataset: Dataset, all_images: bool) -> None:
@@ -64,5 +70,5 @@ def _broken(dataset: Dataset, places: Sequence[int]) -> Iterator[str]:
     for i in places:
         try:
             dataset[i].view.read()
-        except DataError as error:
+        except HpsbenchError as error:
             yield str(error)

@@ -9,7 +9,7 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.check.seen import spread
 from hpsbench.datasets.base import Dataset
 from hpsbench.draw import crop_intrinsics, label, paint_bones, paint_box, paint_dots, paint_mesh, sheet
-from hpsbench.errors import DataError
+from hpsbench.errors import HpsbenchError
 from hpsbench.image import crop_square, square_of_box
 from hpsbench.skeleton import JOINT_NAMES, edges
 from hpsbench.types import Sample, Truth
@@ -46,7 +46,7 @@ def _tiles(sample: Sample, bodies: Bodies | None) -> tuple[np.ndarray, np.ndarra
     square = square_of_box(sample.view.bbox_xyxy, _MARGIN)
     try:
         crop = crop_square(sample.view.read(), square, _SIDE)
-    except DataError:
+    except HpsbenchError:
         grey = np.full((_SIDE, _SIDE, 3), _GREY, dtype=np.uint8)
         return label(grey, f"{name}: image does not open"), label(grey, "")
     return label(_flat(sample, crop, square), name), _solid(sample, crop, square, bodies)

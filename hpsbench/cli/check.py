@@ -28,7 +28,7 @@ def _print(report) -> None:
 def check_data_command(folder: Path | None, dataset: str, body: Path | None, all_images: bool, overlay: Path | None) -> None:
     """Check a dataset's FOLDER: its files, counts and images, its joints against its cameras and 2D annotation, units, left and right.
 
-    With the body files named too, its annotations are held against them.
+    With the body files named too, its annotations are held against them. Images shifted against all annotations show in --overlay alone.
     """
     from hpsbench.body.bodies import load_bodies
     from hpsbench.check import check_data
