@@ -285,8 +285,8 @@ class TestReleasedCards:
         [
             ("hybrik-resnet34", Hybrik, "hybrik.official", "ResNet-34", ()),
             ("hybrik-hrnet48", Hybrik, "hybrik.official", "HRNet-W48", ()),
-            ("niki-twist-swing", Niki, "niki.official", "twist-and-swing", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
-            ("niki-one-stage", Niki, "niki.official", "one-stage", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+            ("niki-twist-swing", Niki, "niki.official", "twist-and-swing", ("h36m/train", "3dpw/train", "3dhp/train")),
+            ("niki-one-stage", Niki, "niki.official", "one-stage", ("h36m/train", "3dpw/train", "3dhp/train")),
         ],
     )
     def test_say_which_network_it_is(self, kind, family, name, said, trained_on):

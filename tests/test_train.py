@@ -263,6 +263,13 @@ class TestAugmentation:
         assert np.abs(small - whole.reshape(3, 32, 2, 32, 2, 3).mean((2, 4))).max() <= 0.5
         assert labels["uvd"].shape == (3, 29, 3)
 
+    def test_a_run_has_ever_more_occlusion_and_settles_for_the_crops_of_tests(self):
+        rule = Augmentation()
+        assert hybrik.rule_at(0, rule) == replace(rule, occluded=0.1)
+        assert hybrik.rule_at(500, rule).occluded == pytest.approx(0.15)
+        late = hybrik.rule_at(2000, rule)
+        assert late == hybrik.rule_at(9000, rule) == replace(rule, occluded=0.3, rotated=0.1, scale_std=0.04, shift_std=0.02)
+
 
 class TestCard:
     def test_it_names_the_command_that_makes_the_data(self):

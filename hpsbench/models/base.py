@@ -145,8 +145,8 @@ FAMILIES = {
 _RELEASED = {
     "hybrik-resnet34": ("ResNet-34", ()),
     "hybrik-hrnet48": ("HRNet-W48", ()),
-    "niki-twist-swing": ("twist-and-swing", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
-    "niki-one-stage": ("one-stage", ("h36m", "3dpw/train", "mpi-inf-3dhp")),
+    "niki-twist-swing": ("twist-and-swing", ("h36m/train", "3dpw/train", "3dhp/train")),
+    "niki-one-stage": ("one-stage", ("h36m/train", "3dpw/train", "3dhp/train")),
 }
 
 
