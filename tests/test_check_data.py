@@ -283,6 +283,14 @@ class TestAgora:
         assert report.ok, str(report)
         assert "validation: no two frames of a track follow each other" in str(report)
 
+    def test_missing_and_unexpected_images(self, tmp_path, bodies):
+        some = agora.shots(self.people(bodies))
+        agora.write_agora(tmp_path, some, missing=[some[6].image])
+        agora.write_image(tmp_path / "validation", "ag_validationset_axyz_body_brushifyforest_5_15_00008", (1280, 720))
+        text = str(check_data("agora", tmp_path))
+        assert f"error   validation: 6 of 7 images of the tables are there; missing: {some[6].image}. Unpack all images" in text
+        assert "warning validation: unexpected: 1 images in no table: ag_validationset_axyz_body_brushifyforest_5_15_00008" in text
+
     def test_swapped_legs(self, tmp_path, bodies):
         def swap(person):
             return replace(person, joints=person.joints[exchanged("smpl24", _LEGS)])
@@ -352,6 +360,11 @@ class TestThreeDOH:
         report = self.damaged(studio, tmp_path, lambda joints: joints[exchanged("smpl24", _LEGS)])
         assert any("legs are swapped" in text for text in faults(report))
         assert any("the legs are exchanged between 3D and 2D" in text for text in faults(report))
+
+    def test_unexpected_image(self, studio, tmp_path):
+        images = shutil.copytree(studio, tmp_path / "3doh") / "testset/images"
+        shutil.copy(images / "00000.jpg", images / "00077.jpg")
+        assert "warning test: unexpected: 1 images that no record names: 00077.jpg" in str(check_data("3doh", tmp_path / "3doh"))
 
     def test_another_unit(self, studio, tmp_path):
         report = self.damaged(studio, tmp_path, lambda joints: 100 * joints)
@@ -470,6 +483,10 @@ class TestMpi3DHP:
     def test_swapped_legs(self, copy):
         report = self.damaged(copy, "annot2 annot3", lambda rows: rows[:, :, exchanged("mpi17", _LEGS)])
         assert any("TS1: legs are swapped, left for right" in text for text in faults(report))
+
+    def test_unexpected_folder(self, copy):
+        (copy / "S1/Seq3").mkdir(parents=True)
+        assert "warning unexpected: S1/Seq3. Expected S1/Seq1 to S8/Seq2" in str(check_data("3dhp", copy))
 
     def test_3d_and_2d_that_no_camera_joins(self, copy):
         report = self.damaged(copy, "annot2", lambda rows: np.roll(rows, 1, axis=2))

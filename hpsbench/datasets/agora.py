@@ -288,6 +288,19 @@ class Agora(Dataset):
         )
         return lines
 
+    def against_known(self) -> list[tuple[str, str]]:
+        """(level, message): images that a table names and no folder holds, and the other way round."""
+        missing = [scene.name for scene in self._scenes_of if scene.path is None]
+        held = set().union(*(image_paths(self.root, part, self.size) for part in (SPLITS[:2] if self.split == "all" else (self.split,))))
+        more = sorted(held - {scene.name for scene in self._scenes_of})
+        found = f"{self.split}: {len(self._scenes_of) - len(missing):,} of {len(self._scenes_of):,} images of the tables are there"
+        lines = [("error", f"{found}; missing: {', '.join(missing[:4])}. Unpack all images")] if missing else [("ok", found)]
+        if more:
+            lines.append(
+                ("warning", f"{self.split}: unexpected: {len(more):,} images in no table: {', '.join(more[:4])}. Unpack its tables")
+            )
+        return lines
+
 
 class Agora4K(Agora):
     """AGORA at 3840 x 2160 with SMPL fits."""

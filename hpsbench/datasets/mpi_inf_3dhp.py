@@ -204,6 +204,10 @@ class Mpi3DHP(Dataset):
             text = f"{split}: {len(folders) - len(missing)} of {len(folders)} sequences"
             level = "ok" if not missing else "warning" if len(missing) == len(folders) else "error"
             lines.append((level, text + (f"; missing: {', '.join(missing)}" if missing else "")))
+        named = {clip.folder for clip in SUBSETS["train"]}
+        more = sorted({path.relative_to(root).as_posix() for path in root.glob("S[0-9]*/Seq*")} - named)
+        if more:
+            lines.append(("warning", f"unexpected: {', '.join(more[:4])}. Expected S1/Seq1 to S8/Seq2: give folders their names back"))
         for clip in SUBSETS["test"]:
             if clip.folder in found:
                 count = len(list((sequence_folder(root, clip) / "imageSequence").glob("img_*.jpg")))

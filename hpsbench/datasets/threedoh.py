@@ -251,6 +251,10 @@ class ThreeDOH(Dataset):
         lines = []
         for people in self._people:
             lines.append(_against(f"{people.split}: people", len(people.keys), self.known_images[people.split]))
+            more = sorted(set(os.listdir(people.folder / "images")) - {path.name for path in people.images})
+            if more:
+                some = f"{len(more):,} images that no record names: {', '.join(more[:4])}"
+                lines.append(("warning", f"{people.split}: unexpected: {some}. Images and {ANNOTATIONS} are not of one release"))
             low, high = people.scales.min(), people.scales.max()
             good = _SCALES[0] <= low and high <= _SCALES[1]
             text = (
