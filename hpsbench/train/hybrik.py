@@ -14,7 +14,7 @@ from hpsbench.models.nets.checkpoint import write_weights
 from hpsbench.models.nets.heads import expected_uvd, heatmap_probabilities
 from hpsbench.models.nets.hybrik_net import HybrikConfig, HybrikNet, normalise_crops
 from hpsbench.seeds import rng_of
-from hpsbench.train.augment import Augmentation, make_batch
+from hpsbench.train.augment import Augmentation, make_batch, settled
 from hpsbench.train.cache import CropCache, build_cache
 from hpsbench.train.loop import Fit, Schedule, fit, made_by
 from hpsbench.train.losses import hybrik_terms
@@ -112,7 +112,7 @@ def rule_at(step: int, rule: Augmentation) -> Augmentation:
     """
     first, last = OCCLUDED
     rule = replace(rule, occluded=first + (last - first) * min(1.0, step / RAMP))
-    return rule if step < RAMP else replace(rule, rotated=0.1, scale_std=0.04, shift_std=0.02)
+    return rule if step < RAMP else settled(rule)
 
 
 class People:

@@ -15,7 +15,7 @@ from hpsbench.models.ik.niki import NikiConfig, NikiTwistSwing
 from hpsbench.models.nets.checkpoint import read_checkpoint, write_weights
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import PARENTS
-from hpsbench.train.augment import Augmentation
+from hpsbench.train.augment import Augmentation, settled
 from hpsbench.train.cache import build_cache
 from hpsbench.train.features import make_features, truth_targets
 from hpsbench.train.hybrik import People
@@ -23,7 +23,7 @@ from hpsbench.train.loop import Fit, Schedule, fit, keep_memory, made_by
 from hpsbench.train.losses import cycle_terms, draw_mmd_noise, niki_terms, root_relative
 from hpsbench.types import Card
 
-STEPS = 1500
+STEPS = 2500
 BATCH = 256
 PARTS = 2
 SMALL = NikiConfig(hidden=192, couplings=8, dropout=0.0)
@@ -32,16 +32,14 @@ SIGMA_NOISE = 1e-3
 
 @dataclass(frozen=True)
 class NikiTraining:
-    """``cycle``: weight of equations 9 and 10, not in the released criterion; how many passes over the crops, mixed and all occluded."""
+    """``cycle``: weight of equations 9 and 10, not in the released criterion; ``passes``: over the crops, the share occluded in each."""
 
     cycle: float = 0.0
-    mixed_passes: int = 1
-    occluded_passes: int = 1
+    passes: tuple[float, ...] = (0.0, 0.3, 1.0)
 
     def rules(self, side: int, shrink: int) -> tuple[Augmentation, ...]:
         """The augmentation of each pass over the training crops."""
-        mixed = (Augmentation(side=side, shrink=shrink, occluded=0.3, colour=0.1),) * self.mixed_passes
-        return mixed + (Augmentation(side=side, shrink=shrink, occluded=1.0, colour=0.1),) * self.occluded_passes
+        return tuple(settled(Augmentation(side=side, shrink=shrink, occluded=share, colour=0.1)) for share in self.passes)
 
 
 def train_niki(
