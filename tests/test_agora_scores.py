@@ -427,6 +427,13 @@ class TestBadInput:
         said = refused("--model", f"predictions:{tmp_path / 'joints.npz'}", "--body", "openhps")
         assert "The answers are joints of 'h36m17'" in said
 
+    def test_nothing_to_merge(self, evaluated, run, tmp_path):
+        evaluated("agora-validation")
+        status, out, err = run("merge", tmp_path / "out", "--out", tmp_path / "merged")
+        assert (status, out, "Traceback" in err) == (1, "", False)
+        assert "of whole runs and come in no shards" in err
+        assert not (tmp_path / "merged").exists()
+
     def test_folder_of_another_run(self, evaluated, run, agora, folder, tmp_path):
         evaluated("agora-validation")
         before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

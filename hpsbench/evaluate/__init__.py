@@ -83,10 +83,15 @@ def evaluate(
 def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
     """The result of one evaluation whose shards lie in ``folders``, equal to that of one run; written to ``out``.
 
-    Raises ResultError where they belong to different evaluations, or where a shard is missing or there twice.
+    Raises ResultError where they belong to different evaluations, where a shard is missing or there twice, and for AGORA's scores.
     """
     results, rows, identity, columns = read_shards(folders)
     first = results[0]
+    if "agora" in first.protocol["content"]:
+        raise ResultError(
+            f"{folders[0]} holds AGORA's scores ({first.protocol['id']}), which are of whole runs and come in no shards: there is nothing "
+            "to merge. Use the folder as it is."
+        )
     rule = read_table(ScoreRule, first.protocol["content"]["score"], f"{first.protocol['id']}: score")
     merged = replace(
         first,
