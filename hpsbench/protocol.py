@@ -90,6 +90,31 @@ class ScoreRule:
         return {field.name: plain(field.default) for field in fields(self) if field.default is not MISSING}
 
 
+# What a protocol with AGORA's scores must say elsewhere: they are defined so.
+_OF_AGORA = {
+    "data": {"dataset": ("agora", "agora-4k"), "split": ("validation", "train", "all"), "frames": ("valid",)},
+    "score": {
+        "metrics": (("mpjpe", "pve"),),
+        "joints": ("smpl24",),
+        "regressor": ("smpl24",),
+        "root": ("hips",),
+        "gt_joints": ("annotated",),
+        "gt_gender": ("neutral",),
+        "pve_align": ("root",),
+        "averaging": ("pooled",),
+        "on_failure": ("nan",),
+    },
+}
+
+
+@dataclass(frozen=True)
+class AgoraRule:
+    """AGORA's own scores of people who may be missed or invented; both words are explained in protocols/agora-validation.toml."""
+
+    literal: bool
+    vertices: Literal["file", "skinning"]
+
+
 @dataclass(frozen=True)
 class OccluderRule:
     """One occluder: its registered kind and its numbers, a frozen dataclass of that kind. They apply in the file's order."""
@@ -102,7 +127,8 @@ class OccluderRule:
 class Protocol:
     """One protocol, checked. ``seeding`` "by-sample" or, where a database's order is the seed, "published".
 
-    ``what`` and ``source`` are text for readers: the hash leaves them out.
+    ``what`` and ``source`` are text for readers: the hash leaves them out. ``agora``: how AGORA's own scores are made, which then are
+    the scores; None: the means of a table of errors.
     """
 
     name: str
@@ -114,6 +140,11 @@ class Protocol:
     data: DataRule
     score: ScoreRule
     occluders: tuple[OccluderRule, ...] = ()
+    agora: AgoraRule | None = None
+
+    def __post_init__(self):
+        if self.agora is not None:
+            _check_agora(data=self.data, score=self.score)
 
     @property
     def id(self) -> str:
@@ -123,7 +154,7 @@ class Protocol:
     @cached_property
     def content(self) -> dict[str, Any]:
         """All that decides a number, with everything inherited written out, as plain JSON; later fields only where not at their default."""
-        content = {key: value for key, value in plain(self).items() if key not in (*_TEXT_KEYS, "occluders")}
+        content = {key: value for key, value in plain(self).items() if key not in (*_TEXT_KEYS, "occluders") and value is not None}
         later = self.score.later
         content["score"] = {key: value for key, value in content["score"].items() if key not in later or value != later[key]}
         return content | {"occluders": [{"kind": rule.kind} | plain(rule.params) for rule in self.occluders]}
@@ -131,7 +162,22 @@ class Protocol:
     @cached_property
     def sha256(self) -> str:
         """The hash of ``content``: equal where everything measured is equal, however the file was written."""
-        return sha256_of_bytes(json.dumps(self.content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+        return sha256_of_content(self.content)
+
+
+def sha256_of_content(content: Mapping[str, Any]) -> str:
+    """The hash of plain JSON, whatever the order of its keys."""
+    return sha256_of_bytes(json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def _check_agora(**tables: DataRule | ScoreRule) -> None:
+    for table, key, expected in ((table, key, expected) for table, keys in _OF_AGORA.items() for key, expected in keys.items()):
+        found = getattr(tables[table], key)
+        if found not in expected:
+            raise ValueError(
+                f"{table}.{key}: {found!r} found, but {' or '.join(map(repr, expected))} was expected beside a table [agora]: AGORA's "
+                "scores are defined so. Say that, or take the table out."
+            )
 
 
 def protocol_names() -> list[str]:

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hpsbench.errors import ProtocolError
@@ -16,7 +17,8 @@ def read_table(kind: type[Record], table: Any, where: str) -> Record:
     """The dataclass ``kind`` filled from ``table``; ``where`` names the table in messages.
 
     Fields are str, int, float (finite; a whole number will do), bool, Literal words, tuples of these or a nested dataclass; a field
-    with a default may be left out. Raises ProtocolError, which names the key; what a ``__post_init__`` refuses by ValueError too.
+    with a default may be left out, and one of a type ``| None`` is of that type where it is there. Raises ProtocolError, which names
+    the key; what a ``__post_init__`` refuses by ValueError too.
     """
     if not isinstance(table, Mapping):
         raise ProtocolError(f"{where}: {table!r} found, but a table of keys was expected.")
@@ -36,6 +38,8 @@ def read_table(kind: type[Record], table: Any, where: str) -> Record:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    if get_origin(hint) is UnionType:
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
     if is_dataclass(hint):
         return read_table(hint, value, where)
     if get_origin(hint) is Literal:

@@ -1,10 +1,10 @@
 """AGORA's scores from the command line: one image with five people, every score written as a fraction."""
 
-import dataclasses
 import json
 import pickle
 import sys
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes import exact_bodies
+from fakes import FakeDataset, FakeModel, exact_bodies
 from layouts.agora import AgoraPerson, AgoraShot, table, write_image
 
 import hpsbench.evaluate.boxes as boxes
 from hpsbench.cli.main import main
-from hpsbench.errors import BodyError, DataError, ProtocolError
-from hpsbench.evaluate.agora import RULES, agora_rule, agora_table, body_vertices
+from hpsbench.errors import BodyError, DataError, ProtocolError, ResultError
+from hpsbench.evaluate import evaluate
+from hpsbench.evaluate.agora import body_vertices
+from hpsbench.evaluate.detections import score_folder
 from hpsbench.evaluate.run import read_result
 from hpsbench.models.base import load_model
-from hpsbench.protocol import load_protocol, protocol_names
+from hpsbench.protocol import AgoraRule, load_protocol
 
 IMAGE = "ag_validationset_renderpeople_bfh_hdri_50mm_5_10_00003"
 ID = "agora/validation/ag_validationset_renderpeople_bfh_hdri_50mm_5_10/00003"
@@ -181,11 +183,16 @@ class TestFolder:
         assert result.frames == {"total": 5, "kept": 5, "dropped": {"not valid": 0}}
         assert result.id_counts == {"missing": 0, "duplicate": 0, "unknown": 0}
         rule = result.protocol["content"]["agora"]
-        assert (rule["literal"], rule["vertices"], rule["vertices_number"]) == (True, "body_verts_smpl.npy", 4010)
+        assert (rule["literal"], rule["vertices"]) == (True, "file")
+        assert (rule["vertices_from"], rule["vertices_number"]) == ("body_verts_smpl.npy", 4010)
         assert rule["answers"].startswith("prediction files")
-        assert "4 of 5 found, 1 missed" in err
-        line = next(line for line in out.splitlines() if line.startswith("all"))
-        assert line.split()[1:] == ["5", "4", "1", "1", "0.800", "0.800", "0.800", "30.0", "25.0", "37.5", "31.2"]
+        assert "4 of 5 evaluated, 1 failed" in err
+        assert "PVE over 4,010 vertices: body_verts_smpl.npy" in out
+        lines = [" ".join(word for word in line.split() if not word.startswith("±")) for line in out.splitlines()]
+        assert "predictions:predictions 30.0 25.0 37.5 31.2 0.800 0.800 4 1 1 80.0" in lines
+        assert "kid 48.0 20.0 71.6 29.9 0.670 0.500 1 0 1 100.0" in lines
+        assert "0-10 24.0 10.0 48.0 20.0 - - 1 1 - 50.0" in lines
+        assert "20-30 - - - - - - 0 0 - -" in lines
         with h5py.File(tmp_path / "out" / "errors.h5") as file:
             assert [name.decode() for name in file["ids"][:]] == [f"{ID}/{k}" for k in range(5)]
             assert file["failed"][:].tolist() == [False] * 4 + [True]
@@ -215,11 +222,11 @@ class TestFolder:
         other = rows.copy()
         other["imgPath"] = pd.Series([f"{IMAGE[:-1]}4.png"], dtype=object)
         other.to_pickle(agora / "SMPL" / "validation_1_withjv.pkl")
-        result, _, err = evaluated("agora-validation")
+        result, out, _ = evaluated("agora-validation")
         row, ratios = by_split(result)["all", "mpjpe"], {"precision": 0.8, "recall": 0.4, "f1": 0.53}
         assert_row(row, people=10, found=4, extra=1, **ratios, value=30, normalised=tenths(Fraction(3000, 53)), exact=True)
         assert (result.id_counts["missing"], row["normalised"]) == (1, 56.6)
-        assert "1 have no answer and are missed" in err
+        assert "images in its folder, or sample ids in its file: 1 missing" in out
 
     def test_predictions_of_other_images_are_counted(self, evaluated, folder):
         (folder / "ag_validationset_another_00001_personId_0.pkl").write_bytes(next(folder.glob("*_0.pkl")).read_bytes())
@@ -343,7 +350,17 @@ class TestBoxes:
         assert typed("mean-pose", "agora-validation", "--limit", "2")[0] == 0
         result = read_result(tmp_path / "out")
         assert (result.limit, result.n_expected) == (2, 2)
-        assert "only the first 2" in agora_table(result)
+
+    @pytest.mark.parametrize("more", [{"shard": (0, 2)}, {"generated": "somewhere"}])
+    def test_whole_runs_alone(self, more, tmp_path):
+        model = FakeModel(exact_bodies())
+        with pytest.raises(ResultError, match="of whole runs: leave out generated and shard"):
+            evaluate(model, load_protocol("agora-validation"), FakeDataset(), exact_bodies(), tmp_path / "out", **more)
+
+    def test_another_dataset(self, tmp_path):
+        with pytest.raises(DataError, match=r"dataset is 'openhps'\. Expected AGORA with SMPL's fits"):
+            evaluate(FakeModel(exact_bodies()), load_protocol("agora-validation"), FakeDataset(), exact_bodies(), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 class TestBadInput:
@@ -457,74 +474,92 @@ class TestBadInput:
         return typed
 
 
-# A changed hash is a changed measurement: give the protocol a new version, and pin that here.
-PINNED = {
-    "agora-validation.v1": "c0730b1ec0fc9210b18819152b5e5e1736f96083c675566812ba636bba58fcfa",
-    "agora-validation-plain.v1": "4c289c85d7f1e53e9d4a99731380daa101400002aa2da6ebec1825df99ab5a0d",
-    "agora-validation-skinning.v1": "467a05e53bac1b2deaea04d95e5e2f7e837019818cb75ce142cc365fbbbafcb3",
-}
-
-
 class TestProtocols:
-    def test_each_is_pinned(self):
-        protocols = [load_protocol(name) for name in protocol_names() if name.startswith("agora")]
-        assert {protocol.id: protocol.sha256 for protocol in protocols} == PINNED
-        assert {protocol.name for protocol in protocols} == RULES.keys()
-
     def test_plain_differs_in_its_rule_alone(self):
         literal, plain, skinning = (load_protocol(f"agora-validation{end}") for end in ("", "-plain", "-skinning"))
         for other in (plain, skinning):
-            assert {key for key in literal.content if literal.content[key] != other.content[key]} == {"name"}
-        assert [agora_rule(protocol).literal for protocol in (literal, plain, skinning)] == [True, False, False]
-        assert [agora_rule(protocol).vertices for protocol in (literal, plain, skinning)] == ["file", "file", "skinning"]
-        assert agora_rule(load_protocol("3dpw-test")) is None
+            assert {key for key in literal.content if literal.content[key] != other.content[key]} == {"name", "agora"}
+        assert [protocol.agora for protocol in (literal, plain, skinning)] == [
+            AgoraRule(literal=True, vertices="file"),
+            AgoraRule(literal=False, vertices="file"),
+            AgoraRule(literal=False, vertices="skinning"),
+        ]
+
+    def test_no_name_decides(self, evaluated, tmp_path):
+        """A protocol file of one's own, under a name of one's own, has the scores that its table [agora] asks for."""
+        own = tmp_path / "mine.toml"
+        own.write_text('name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "agora-validation"\n[agora]\nliteral = false\n')
+        mine, out, _ = evaluated(own)
+        assert mine.protocol["id"] == "mine.v1"
+        assert "AGORA's, without the faults" in out
+        (tmp_path / "out").rename(tmp_path / "mine")
+        assert mine.scores == evaluated("agora-validation-plain")[0].scores
+
+    def test_a_folder_asks_for_the_rule(self, folder, agora, tmp_path):
+        with pytest.raises(ProtocolError, match=r"'3dpw-test\.v1' has no table \[agora\].*Take agora-validation"):
+            score_folder(folder, load_protocol("3dpw-test"), agora, tmp_path / "out")
 
     @pytest.mark.parametrize(
         ("table_of", "change", "said"),
         [
-            ("score", {"root": "pelvis"}, r"score\.root: 'pelvis' found, but 'hips' was expected"),
-            ("score", {"on_failure": "mean-pose"}, r"score\.on_failure"),
-            ("data", {"frames": "all"}, r"data\.frames: 'all' found, but 'valid'"),
-            ("data", {"split": "test"}, r"data\.split: 'test' found, but 'validation' or 'train' or 'all'"),
+            ("score", 'root = "pelvis"', r"score\.root: 'pelvis' found, but 'hips' was expected"),
+            ("score", 'on_failure = "mean-pose"', r"score\.on_failure"),
+            ("data", 'frames = "all"', r"data\.frames: 'all' found, but 'valid'"),
+            ("data", 'split = "test"', r"data\.split: 'test' found, but 'validation' or 'train' or 'all'"),
         ],
     )
-    def test_a_file_that_says_something_else(self, table_of, change, said):
-        protocol = load_protocol("agora-validation")
-        other = dataclasses.replace(protocol, **{table_of: dataclasses.replace(getattr(protocol, table_of), **change)})
+    def test_a_file_that_says_something_else(self, tmp_path, table_of, change, said):
+        own = tmp_path / "mine.toml"
+        own.write_text(
+            f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "agora-validation"\n[{table_of}]\n{change}\n', encoding="utf-8"
+        )
         with pytest.raises(ProtocolError, match=said):
-            agora_rule(other)
+            load_protocol(own)
 
     def test_skinning_leaves_out_head_and_hands(self):
         bodies = exact_bodies()
-        chosen = body_vertices(agora_rule(load_protocol("agora-validation-skinning")), [], bodies)
+        chosen = body_vertices(AgoraRule(literal=False, vertices="skinning"), Path("nowhere"), bodies)
         moved = bodies.neutral.weights.argmax(1).numpy()
         assert set(moved[chosen.ids]) == set(range(24)) - {15, 20, 21, 22, 23}
         assert len(chosen.ids) == sum((moved == joint).sum() for joint in range(24) if joint not in (15, 20, 21, 22, 23))
 
-    @pytest.mark.parametrize("name", sorted(RULES))
-    def test_bodies_of_another_mesh(self, name, tmp_path):
-        other = SimpleNamespace(folder="there", neutral=SimpleNamespace(n_vertices=10475))
+    def test_skinning_without_bodies(self):
+        with pytest.raises(BodyError, match="no bodies are given"):
+            body_vertices(AgoraRule(literal=False, vertices="skinning"), Path("nowhere"), None)
+
+    @pytest.mark.parametrize("vertices", ["file", "skinning"])
+    def test_bodies_of_another_mesh(self, vertices, tmp_path):
+        other = SimpleNamespace(folder=tmp_path, neutral=SimpleNamespace(n_vertices=10475))
         with pytest.raises(BodyError, match="10475 vertices, expected SMPL's 6890"):
-            body_vertices(agora_rule(load_protocol(name)), [tmp_path], other)
+            body_vertices(AgoraRule(literal=True, vertices=vertices), tmp_path, other)
+
+    @pytest.mark.parametrize("place", ["AGORA", "AGORA/utils", "bodies", "bodies/smpl"])
+    def test_where_the_list_may_lie(self, place, tmp_path):
+        bodies = SimpleNamespace(folder=tmp_path / "bodies", neutral=SimpleNamespace(n_vertices=6890))
+        (tmp_path / place).mkdir(parents=True)
+        np.save(tmp_path / place / "body_verts_smpl.npy", BODY_VERTICES)
+        chosen = body_vertices(AgoraRule(literal=True, vertices="file"), tmp_path / "AGORA", bodies)
+        np.testing.assert_array_equal(chosen.ids, BODY_VERTICES)
 
     def test_hashes_tell_lists_apart(self, tmp_path):
-        rule = agora_rule(load_protocol("agora-validation"))
-        hashes = set()
+        rule, hashes = AgoraRule(literal=True, vertices="file"), set()
         for name, ids in (("a", BODY_VERTICES), ("b", np.arange(4010)), ("c", BODY_VERTICES.astype(np.int64))):
             (tmp_path / name).mkdir()
             np.save(tmp_path / name / "body_verts_smpl.npy", ids)
-            hashes.add(body_vertices(rule, [tmp_path / "none", tmp_path / name], None).sha256)
+            hashes.add(body_vertices(rule, tmp_path / name, None).sha256)
         assert len(hashes) == 2
         with pytest.raises(DataError, match="put it there"):
-            body_vertices(rule, [tmp_path], None)
+            body_vertices(rule, tmp_path, None)
 
 
 def test_report_shows_the_errors(evaluated, run, tmp_path):
-    """The table has MPJPE and PVE of everybody and of each group; the CSV has the other scores beside."""
+    """Tables and CSV have MPJPE and PVE of everybody and of each group, and the other scores beside."""
     evaluated("agora-validation")
     status, out, _ = run("report", tmp_path / "out", "--csv", tmp_path / "board.csv", "--html", tmp_path / "page.html")
     assert status == 0
-    assert "30.0" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    for part in ("<th>NMJE mm</th>", "<td>37.5</td>", "<td>71.6</td>", "<h3>predictions:predictions, by occlusion</h3>"):
+        assert part in page
     assert "30.0" in out
     board = pd.read_csv(tmp_path / "board.csv")
     kid = board[(board["split"] == "age:kid") & (board["metric"] == "mpjpe")].iloc[0]

@@ -28,6 +28,9 @@ PINNED = {
     "3dpw-smpl24.v1": "21a64d3443068abb8642f8ed65d64152193a0fc12ae22e0a143d28cb5a0e17b8",
     "3dpw-test.v1": "09ff2046ae66237c25d1c9a10fd12b04be9da930337c6c1893362c2c89072671",
     "3dpw-xocc.v1": "8e85ae04a2718b642561af5d3c9ca72a81277bd30f007e4dbb3cfa0667278c57",
+    "agora-validation.v1": "67aeafdd45c95340c8c9931b2a402398de2cbc8256051586a99d78ddc49c9dfc",
+    "agora-validation-plain.v1": "34b17f6af6c7d7afdae87d6c8cb0b849def9b901d1d80ff7466e784c0ddbdf5f",
+    "agora-validation-skinning.v1": "354e3a4ae6e7f761b9bab13c2277a28a3752639d2b514ce44228b2c93fd6289d",
     "h36m-p1-hmr.v1": "957d071c739e19e7b45ce5df0d43661784145e7a0162d859e54036385e1ed0b0",
     "h36m-p1-lifting.v1": "31491db44762154a4fe13ec7d749cf4ba741b5fb6c32a1fc3278d19076fb7479",
     "h36m-p1-rootnet.v1": "952d31f9278a9690c91a34c93bab781f245dd5c4f0e38cd7fe3bf247f0722663",
@@ -41,9 +44,6 @@ PINNED = {
     "openhps-test.v1": "4b02fb529e0483760e9010241428826c4dce1d96bef6dd201025cdb86f56c346",
     "openhps-xocc.v1": "695a812f9c0ba3931cefac2641ce64256726035b0065b069d01476d3111ffb22",
 }
-
-# What AGORA's protocols measure goes with their names: they are pinned with its scores.
-OURS = [name for name in protocol_names() if not name.startswith("agora")]
 
 
 def write(tmp_path, text, name="mine.toml"):
@@ -82,7 +82,7 @@ def whole(**changes):
 
 class TestCommittedProtocols:
     def test_each_is_pinned(self):
-        assert {protocol.id: protocol.sha256 for protocol in map(load_protocol, OURS)} == PINNED
+        assert {protocol.id: protocol.sha256 for protocol in map(load_protocol, protocol_names())} == PINNED
 
     @pytest.mark.parametrize("name", protocol_names())
     def test_name_is_the_files(self, name):
@@ -101,7 +101,7 @@ class TestCommittedProtocols:
         assert {key for key in clean if clean[key] != hidden[key]} == {"name", "occluders"}
         assert [rule["kind"] for rule in hidden["occluders"]] == ["truncation-window", "noise-patch"]
 
-    @pytest.mark.parametrize("name", OURS)
+    @pytest.mark.parametrize("name", protocol_names())
     def test_data_rules_are_those_of_the_dataset(self, name):
         rule = load_protocol(name).data
         load_plugin("dataset", rule.dataset).check_rules(rule.split, rule.frames, rule.bbox, rule.bbox_scale)
@@ -125,7 +125,7 @@ class TestCommittedProtocols:
         assert (theirs["data"] == ours["data"]) == bool(differs)
 
     def test_no_two_measure_the_same(self):
-        contents = [{key: value for key, value in load_protocol(name).content.items() if key != "name"} for name in OURS]
+        contents = [{key: value for key, value in load_protocol(name).content.items() if key != "name"} for name in protocol_names()]
         assert all(one not in contents[:place] for place, one in enumerate(contents))
 
     def test_h36m_says_which_truth_it_has(self):
@@ -167,6 +167,34 @@ class TestHash:
         protocol = load_protocol("3dpw-xocc")
         assert pickle.loads(pickle.dumps(protocol)) == protocol
         assert replace(protocol, seed=1).sha256 != protocol.sha256
+
+
+class TestAgora:
+    def test_without_the_table_nothing_is_said_of_it(self, tmp_path):
+        protocol = load_protocol(write(tmp_path, whole()))
+        assert protocol.agora is None
+        assert "agora" not in protocol.content
+
+    def test_the_table_counts(self):
+        literal, plain = load_protocol("agora-validation"), load_protocol("agora-validation-plain")
+        assert literal.content["agora"] == {"literal": True, "vertices": "file"}
+        assert replace(plain, agora=literal.agora, name=literal.name).sha256 == literal.sha256 != plain.sha256
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ("[agora]\nliteral = true\n", r"agora: no value for vertices"),
+            ('[agora]\nliteral = 1\nvertices = "file"\n', r"agora\.literal: 1 found, but true or false was expected"),
+            ('[agora]\nliteral = true\nvertices = "files"\n', r"agora\.vertices: 'files' found.*Did you mean 'file'\?"),
+            ('[agora]\nliteral = true\nvertices = "file"\nbins = 9\n', r"agora: unknown key 'bins'"),
+            ('[agora]\nliteral = true\nvertices = "file"\n', r"data\.dataset: '3dpw' found, but 'agora' or 'agora-4k' was expected beside"),
+        ],
+    )
+    def test_wrong_tables(self, tmp_path, table, message):
+        refused(write(tmp_path, whole() + table), message)
+
+    def test_the_key_is_a_table(self, tmp_path):
+        refused(write(tmp_path, "agora = true\n" + whole()), "agora: True found, but a table of keys was expected")
 
 
 class TestBase:

@@ -154,6 +154,47 @@ class TestLeaderboard:
         assert recall(result(n_expected=3, n_failed=3)) == 0
 
 
+class TestAgora:
+    def agora(self, name, mpjpe, f1):
+        counts = {"people": 40, "missed": 8, "false_positives": 2, "recall": 0.8, "precision": 0.9, "f1": f1}
+        scores = (
+            row("mpjpe", "all", mpjpe) | counts | {"normalised": mpjpe / f1},
+            row("pve", "all", 90.0) | counts | {"normalised": 90 / f1},
+            row("mpjpe", "age:kid", 84.0) | counts | dict.fromkeys(("precision", "f1", "false_positives", "normalised")),
+            row("pve", "age:kid", None) | counts | dict.fromkeys(("precision", "f1", "false_positives", "normalised")),
+        )
+        rule = {"literal": False, "answers": "one each", "vertices_number": 4010, "vertices_from": "a list"}
+        protocol = {"id": "agora-validation-plain.v1", "sha256": "a" * 64, "content": {"agora": rule}}
+        counted = {"missing": 1, "duplicate": 0, "unknown": 0}
+        whole = result(name, scores=scores, n_evaluated=32, n_failed=8, id_counts=counted)
+        return dataclasses.replace(whole, protocol=protocol)
+
+    def test_who_misses_people_stands_below(self, tmp_path):
+        """71 mm over an F1 of 0.5 is worse than 80 over 0.8."""
+        results = [self.agora("choosy", 71.0, 0.5), self.agora("finds", 80.0, 0.8)]
+        text = result_table(results)
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        head = "model MPJPE mm PVE mm NMJE mm NMVE mm F1 precision evaluated failed extra recall %"
+        assert lines[lines.index(head) + 1 :][:2] == [
+            "finds 80.0 90.0 100.0 112.5 0.800 0.900 32 8 2 80.0",
+            "choosy 71.0 90.0 142.0 180.0 0.500 0.900 32 8 2 80.0",
+        ]
+        assert lines.count("kid 84.0 - - - - - 32 8 - 80.0") == 2
+        assert "scores: AGORA's, without the faults of its evaluator" in lines
+        assert "answers: one each" in lines
+        assert "PVE over 4,010 vertices: a list" in lines
+        assert "extra: predictions of nobody" in text
+        assert "finds: images in its folder, or sample ids in its file: 1 missing" in text
+        write_html(results, tmp_path / "report.html")
+        page = (tmp_path / "report.html").read_text()
+        for part in ("<th>NMJE mm</th>", "<th>F1</th>", "<td>142.0</td>", "<td>0.500</td>", "answers: one each"):
+            assert part in page
+
+    def test_other_tables_have_none_of_it(self):
+        text = result_table([result()])
+        assert not [word for word in ("NMJE", "F1", "extra", "AGORA") if word in text]
+
+
 class TestPublished:
     def test_the_table_holds_the_three_papers(self):
         rows = published_table()

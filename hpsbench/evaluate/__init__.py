@@ -1,7 +1,7 @@
 """The straight line: samples, plans, views, predictions, errors, result. One call, ``evaluate``."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import torch
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError, ResultError
+from hpsbench.evaluate.about import about_run, device_name, identity_of
 from hpsbench.evaluate.answers import Answers
+from hpsbench.evaluate.boxes import score_boxes
 from hpsbench.evaluate.labels import label_rows, labels_of
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
-from hpsbench.evaluate.rows import Rows, check_each_once, joined, samples_sha256
-from hpsbench.evaluate.run import RunFolder, read_result, read_shards, versions
+from hpsbench.evaluate.rows import Rows, check_each_once, joined
+from hpsbench.evaluate.run import RunFolder, read_result, read_shards
 from hpsbench.evaluate.scoring import Scorer
 from hpsbench.generated import Generated, load_generated
 from hpsbench.metrics.joints import accel
@@ -51,19 +53,25 @@ def evaluate(
     A run that was killed goes on where it was; with ``resume`` False it starts over. ``limit`` takes the first samples of the
     dataset only, ``shard`` (index, number) one part of them, to be joined by ``merge_results``. ``generated`` is a folder of
     ``generate``: its plans and images are used, and none are drawn. ``device``, ``batch_size`` and ``workers`` move no number
-    beyond the float noise of the model. Raises ResultError where ``out`` belongs to another run, PredictionError for answers
-    that cannot be scored, and whatever the dataset raises.
+    beyond the float noise of the model. Under a protocol with AGORA's own scores the model is given everybody's box (``score_boxes``;
+    folders of AGORA's prediction files go to ``detections.score_folder``). Raises ResultError where ``out`` belongs to another run,
+    PredictionError for answers that cannot be scored, and whatever the dataset raises.
     """
     where = pick_device(device)
+    if protocol.agora is not None:
+        if generated is not None or tuple(shard) != (0, 1):
+            raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
+        how = {"batch_size": batch_size, "workers": workers, "limit": limit, "resume": resume, "progress": progress}
+        return score_boxes(model, protocol, dataset, bodies, Path(out), where=where, **how)
     scorer = Scorer(bodies, protocol.score, where)
     labels = labels_of(dataset, protocol.score)
     frames = _selected_frames(dataset, limit, shard)
     columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
     all_ids = dataset.ids
     ids = [all_ids[i] for frame in frames for i in frame]
-    about = _about(model, protocol, dataset, bodies, ids) | {"limit": limit, "shard": tuple(shard)}
+    about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
     given = None if generated is None else _generated(generated, dataset, protocol)
-    folder = RunFolder(Path(out), _identity(about, ids, getattr(model, "code_sha256", "")), columns, resume=resume)
+    folder = RunFolder(Path(out), identity_of(about, ids, getattr(model, "code_sha256", "")), columns, resume=resume)
     if (before := folder.finished()) is not None:
         return before
     parts = folder.done()
@@ -75,7 +83,7 @@ def evaluate(
     check_each_once(rows, ids, folder.out)
     rows |= label_rows(rows, labels, protocol.score)
     summary = _summary(rows, columns, protocol.score)
-    result = Result(**about, **summary, device=_device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
+    result = Result(**about, **summary, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
     folder.finish(rows, result)
     return result
 
@@ -118,44 +126,6 @@ def _selected_frames(dataset: Dataset, limit: int | None, shard: tuple[int, int]
         raise ResultError(f"Shard {index + 1} of {number} of {len(frames)} frames is empty or no shard. Use at most one shard per frame.")
     first, last = (len(frames) * k // number for k in (index, index + 1))
     return frames[first:last]
-
-
-def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies, ids: Sequence[str]) -> dict[str, Any]:
-    """The part of a Result that is known before any work on the samples ``ids``."""
-    return {
-        "model": model.card,
-        "dataset": dataset.card,
-        "dataset_name": f"{dataset.name}/{dataset.split}",
-        "body": bodies.card,
-        "protocol": {"id": protocol.id, "sha256": protocol.sha256, "content": protocol.content},
-        "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
-        "versions": versions(),
-        "frames": asdict(dataset.counts),
-        "n_expected": len(ids),
-        "id_counts": _id_counts(model, dataset, ids),
-    }
-
-
-def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
-    """What a model that reads answers from a file says about its ids; "unknown" are those of no sample of the whole dataset."""
-    count = getattr(model, "id_counts", None)
-    return {} if count is None else count(ids) | {"unknown": count(dataset.ids)["unknown"]}
-
-
-def _identity(about: Mapping[str, Any], ids: Sequence[str], code_sha256: str) -> dict[str, Any]:
-    """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
-    return {
-        "model": about["model"].name,
-        "model_code": code_sha256,
-        "protocol": about["protocol"]["id"],
-        "protocol_sha256": about["protocol"]["sha256"],
-        "dataset": about["dataset_name"],
-        **{f"{name}_fingerprint": value for name, value in about["fingerprints"].items()},
-        "hpsbench": about["versions"]["hpsbench"],
-        "limit": about["limit"],
-        "shard": list(about["shard"]),
-        "samples_sha256": samples_sha256(ids),
-    }
 
 
 def _generated(folder: Path | str, dataset: Dataset, protocol: Protocol) -> Generated:
@@ -217,7 +187,3 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) 
     flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
     labels = {key.removeprefix("labels/"): rows[key] for key in rows if key.startswith("labels/")}
     return {"scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by)), **counts_of(errors)}
-
-
-def _device_name(device: torch.device) -> str:
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -1,7 +1,7 @@
 """AGORA's scores of an ordinary model, which is given the box of each person and answers each: it finds whom it does not fail on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,12 +13,14 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.errors import DataError, PredictionError
-from hpsbench.evaluate.agora import BodyVertices, finish_run, start_run
+from hpsbench.evaluate.about import about_run, device_name, identity_of
+from hpsbench.evaluate.agora import COLUMNS, agora_protocol, body_vertices, finish_run
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
 from hpsbench.evaluate.rows import Rows, check_each_once, joined
+from hpsbench.evaluate.run import RunFolder
 from hpsbench.metrics.agora import part_errors, parts_of
-from hpsbench.models.base import Model, pick_device
+from hpsbench.models.base import Model
 from hpsbench.protocol import Protocol, ScoreRule
 from hpsbench.types import Prediction, Result
 
@@ -34,35 +36,30 @@ def score_boxes(
     bodies: Bodies,
     out: Path,
     *,
-    vertices: BodyVertices,
-    device: str = "cpu",
-    batch_size: int = 32,
-    workers: int = 0,
-    limit: int | None = None,
-    resume: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    where: torch.device,
+    batch_size: int,
+    workers: int,
+    limit: int | None,
+    resume: bool,
+    progress: Callable[[int, int], None] | None,
 ) -> Result:
     """AGORA's scores of a model that is given the box of each evaluated person: a failure is a miss, and nobody is a false positive.
 
-    ``errors.h5`` and ``result.json`` in ``out``; a run that was killed goes on where it was. Only people with an image and a box can be
-    asked for: ``frames`` of the result counts the others. Raises PredictionError for answers that cannot be scored, ResultError where
-    ``out`` belongs to another run, and whatever the dataset raises.
+    All as ``evaluate`` has it, which calls this. Only people with an image and a box can be asked for: ``frames`` of the result counts
+    the others. Raises DataError for another dataset than AGORA with SMPL's fits, and for one with nobody in it.
     """
-    where, ids = pick_device(device), dataset.ids[:limit]
+    if not isinstance(dataset, Agora) or dataset.model != "smpl":
+        raise DataError(
+            f"Protocol '{protocol.id}' has AGORA's scores, but the dataset is '{dataset.name}'. Expected AGORA with SMPL's fits ('agora' "
+            "or 'agora-4k'): open that, or take a protocol without a table [agora]."
+        )
+    ids = dataset.ids[:limit]
     if not ids:
         raise DataError(f"{dataset.name}/{dataset.split} has nobody to evaluate: {dataset.counts}. Check the data and the frame rule.")
-    about = {
-        "model": model.card,
-        "dataset": dataset.card,
-        "dataset_name": f"{dataset.name}/{dataset.split}",
-        "body": bodies.card,
-        "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
-        "frames": asdict(dataset.counts),
-        "id_counts": _id_counts(model, ids, dataset.ids),
-        "limit": limit,
-    }
-    code = getattr(model, "code_sha256", "")
-    run, known = start_run(out, protocol, vertices, about, ids, answers=_ANSWERS, code=code, resume=resume)
+    vertices = body_vertices(protocol.agora, dataset.root, bodies)
+    about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=(0, 1))
+    about["protocol"] = agora_protocol(protocol, vertices, _ANSWERS)
+    run = RunFolder(out, identity_of(about, ids, getattr(model, "code_sha256", "")), COLUMNS, resume=resume)
     if (before := run.finished()) is not None:
         return before
     parts = run.done()
@@ -78,14 +75,7 @@ def score_boxes(
             progress(sum(len(part["ids"]) for part in parts), len(ids))
     rows = joined(parts)
     check_each_once(rows, ids, out)
-    name = where.type if where.type == "cpu" else f"{where.type} ({torch.cuda.get_device_name(where)})"
-    return finish_run(run, known, rows, 0, device=name, dtype=str(bodies.dtype).removeprefix("torch."))
-
-
-def _id_counts(model: Model, ids: Sequence[str], everybody: Sequence[str]) -> dict[str, int]:
-    """What a model that reads answers from a file says about its ids."""
-    count = getattr(model, "id_counts", None)
-    return {} if count is None else count(ids) | {"unknown": count(everybody)["unknown"]}
+    return finish_run(run, about, rows, 0, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
 
 
 @dataclass(frozen=True)

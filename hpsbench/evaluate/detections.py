@@ -12,9 +12,11 @@ from hpsbench.datasets.base_3dpw_files import fingerprint_of
 from hpsbench.datasets.base_agora import FULL_SIZE, split_name, table_files
 from hpsbench.datasets.base_agora_predictions import AgoraPredictions, load_predictions
 from hpsbench.datasets.base_agora_tables import AgoraPeople, load_people
-from hpsbench.errors import DataError, PredictionError
-from hpsbench.evaluate.agora import BodyVertices, agora_rule, finish_run, start_run
+from hpsbench.errors import DataError, PredictionError, ProtocolError
+from hpsbench.evaluate.about import identity_of
+from hpsbench.evaluate.agora import COLUMNS, agora_protocol, body_vertices, finish_run
 from hpsbench.evaluate.rows import Rows, joined
+from hpsbench.evaluate.run import RunFolder, versions
 from hpsbench.metrics.agora import AgoraErrors, AgoraImage, agora_errors, match_people, parts_of
 from hpsbench.protocol import Protocol
 from hpsbench.registry import load_plugin
@@ -28,45 +30,53 @@ _OTHER_PIXELS = (("pixels of 1280 x 720", (1280, 720), (3, 3)), ("parts of the i
 # What the longer side of a box about a predicted person may measure, in the middle of all predictions; metres.
 _PLAUSIBLE = (0.2, 20.0)
 _MILLIMETRES = 300.0
-
-
+_ANSWERS = "prediction files, matched with the people"
 _WHAT = "Predictions made elsewhere, read from a folder of AGORA's prediction files"
 
 
-def score_folder(
-    folder: Path, protocol: Protocol, root: Path, out: Path, *, vertices: BodyVertices, bodies: Bodies | None = None, resume: bool = True
-) -> Result:
+def score_folder(folder: Path, protocol: Protocol, root: Path, out: Path, *, bodies: Bodies | None = None, resume: bool = True) -> Result:
     """AGORA's scores of the prediction files in ``folder``; ``errors.h5`` (a row per evaluated person) and ``result.json`` in ``out``.
 
-    ``root`` is AGORA's folder; its images are not needed, and everybody evaluated in the tables counts. ``bodies``: those that the
-    vertices come from, if any. Raises what ``match_folder`` does, and ResultError where ``out`` belongs to another run; then nothing
-    is written.
+    ``root`` is AGORA's folder; its images are not needed, and everybody evaluated in the tables counts. ``bodies``: for vertices by
+    skinning weights; else AGORA's list of vertices may lie in their folder, and they decide no number. Raises what ``body_vertices`` and
+    ``match_folder`` do, ProtocolError for a protocol without AGORA's scores, and ResultError where ``out`` belongs to another run; then
+    nothing is written.
     """
+    if protocol.agora is None:
+        raise ProtocolError(
+            f"Protocol '{protocol.id}' has no table [agora], but {folder} is a folder of AGORA's prediction files. Take agora-validation "
+            "or another protocol with that table, or give the predictions as one file by sample id."
+        )
+    vertices = body_vertices(protocol.agora, root, bodies)
     kind = load_plugin("dataset", protocol.data.dataset)
     parts = ("train", "validation") if protocol.data.split == "all" else (protocol.data.split,)
     tables = [(part, file) for part in parts for file in table_files(root, "SMPL", part, kind.where())]
-    matched = match_folder(folder, tables, vertices.ids, literal=agora_rule(protocol).literal)
+    matched = match_folder(folder, tables, vertices.ids, literal=protocol.agora.literal)
     rows = _rows(kind.name, matched)
     sha256, count = fingerprint_of_folder(folder), len(rows["ids"])
+    posed = bodies if protocol.agora.vertices == "skinning" else None
     about = {
         "model": Card(f"predictions:{folder.resolve().name}", _WHAT, "user's own files", "that of the files", revision=sha256),
         "dataset": kind.card,
         "dataset_name": f"{kind.name}/{protocol.data.split}",
-        "body": bodies.card if bodies else Card("none", "meshes as the files hold them", "user's own files", "that of the files"),
+        "body": posed.card if posed else Card("none", "meshes as the files hold them", "user's own files", "that of the files"),
+        "protocol": agora_protocol(protocol, vertices, _ANSWERS),
         "fingerprints": {
             "dataset": fingerprint_of([file for _, file in tables]),
-            "body": bodies.fingerprint if bodies else "",
+            "body": posed.fingerprint if posed else "",
             "weights": sha256,
         },
+        "versions": versions(),
         "frames": asdict(FrameCounts(matched.annotated, count, {"not valid": matched.annotated - count})),
+        "n_expected": count,
         "id_counts": {"missing": matched.missing, "duplicate": 0, "unknown": matched.unknown},
         "limit": None,
+        "shard": (0, 1),
     }
-    answers = "prediction files, matched with the people"
-    run, known = start_run(out, protocol, vertices, about, rows["ids"].tolist(), answers=answers, code="", resume=resume)
+    run = RunFolder(out, identity_of(about, rows["ids"].tolist(), ""), COLUMNS, resume=resume)
     if (before := run.finished()) is not None:
         return before
-    return finish_run(run, known, rows, matched.errors.false_positives, device="cpu", dtype="float64")
+    return finish_run(run, about, rows, matched.errors.false_positives, device="cpu", dtype="float64")
 
 
 def _rows(name: str, matched: "Matched") -> Rows:

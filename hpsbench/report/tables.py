@@ -36,11 +36,12 @@ class Block:
             f"data: {first.dataset_name}, {first.n_expected} people{part}; {_frames(first)}",
             f"      {first.dataset.what}",
             f"body: {first.body.name}",
+            *_agora_facts(first),
         ]
 
     def _rank(self, result: Result) -> tuple[float, str]:
         score = _score(result, self.leading, "all")
-        value = None if score is None else score["value"]
+        value = None if score is None else score.get("normalised", score["value"])
         sign = -1 if METRICS[self.leading].higher_is_better else 1
         return (float("inf") if value is None else sign * value, result.model.name)
 
@@ -54,9 +55,8 @@ class Block:
                 f"{METRICS[key].title} {METRICS[key].unit}": (_brief if brief else _full)(_score(result, key, "all"))
                 for key in self.metrics
             }
-            answered = recall(result)
-            counts = {"evaluated": result.n_evaluated, "failed": result.n_failed}
-            rows.append(row | counts | {"recall %": "-" if answered is None else _percent(answered)})
+            counts = {"evaluated": result.n_evaluated, "failed": result.n_failed, "recall %": _percent(recall(result))}
+            rows.append(row | (_found(result, "all") or counts))
         return pd.DataFrame(rows)
 
     def splits(self, *, brief: bool) -> pd.DataFrame | None:
@@ -84,7 +84,8 @@ class Block:
     def _group_row(self, result: Result, kind: str, split: str) -> dict[str, object]:
         scores = {key: _score(result, key, split) for key in self.metrics}
         means = {f"{METRICS[key].title} {METRICS[key].unit}": _mean(score) for key, score in scores.items()}
-        return {kind: split.partition(":")[2]} | means | {"people": max(score["count"] for score in scores.values() if score is not None)}
+        counts = {"people": max(score["count"] for score in scores.values() if score is not None)}
+        return {kind: split.partition(":")[2]} | means | (_found(result, split) or counts)
 
     def _measured(self, key: str, split: str) -> bool:
         scores = (_score(result, key, split) for result in self.results)
@@ -96,10 +97,14 @@ class Block:
         higher = [METRICS[key].title for key in self.metrics if METRICS[key].higher_is_better]
         if higher:
             lines.append(f"higher is better: {', '.join(higher)}")
+        agora = bool(_found(self.results[0], "all"))
+        if agora:
+            lines.append("extra: predictions of nobody; NMJE, NMVE: MPJPE, PVE over F1 (in the evaluator's bins of occlusion over recall)")
         for result in self.results:
             if any(result.id_counts.values()):
                 found = ", ".join(f"{count} {what}" for what, count in result.id_counts.items())
-                lines.append(f"{result.model.name}: sample ids in its file: {found}; what is not there once is scored as failed")
+                ids = "images in its folder, or sample ids in its file" if agora else "sample ids in its file"
+                lines.append(f"{result.model.name}: {ids}: {found}; what is not there once is scored as failed")
             for key in self.metrics:
                 published = published_value(result, key)
                 if published is not None:
@@ -172,13 +177,46 @@ def _score(result: Result, metric: str, split: str) -> dict | None:
     return next((score for score in result.scores if (score["metric"], score["split"]) == (metric, split)), None)
 
 
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
 def _mean(score: dict | None) -> str:
-    return "-" if score is None or score["value"] is None else f"{score['value']:.1f}"
+    return _number(None if score is None else score["value"], ".1f")
 
 
-def _percent(part: float) -> str:
+def _percent(part: float | None) -> str:
     """Percent, rounded down to a decimal: 100.0 of all alone, so that one missed person of many shows."""
-    return f"{math.floor(1000 * part + 1e-9) / 10:.1f}"
+    return "-" if part is None else f"{math.floor(1000 * part + 1e-9) / 10:.1f}"
+
+
+def _found(result: Result, split: str) -> dict[str, object]:
+    """What AGORA's scores tell of a split: errors over F1 and who was found. Nothing for a result of another kind."""
+    joints, mesh = (_score(result, key, split) for key in ("mpjpe", "pve"))
+    if joints is None or "normalised" not in joints:
+        return {}
+    return {
+        "NMJE mm": _number(joints["normalised"], ".1f"),
+        "NMVE mm": _number(mesh["normalised"], ".1f"),
+        "F1": _number(joints["f1"], ".3f"),
+        "precision": _number(joints["precision"], ".3f"),
+        "evaluated": joints["people"] - joints["missed"],
+        "failed": joints["missed"],
+        "extra": _number(joints["false_positives"], "d"),
+        "recall %": _percent(joints["recall"]),
+    }
+
+
+def _agora_facts(result: Result) -> list[str]:
+    """How AGORA's scores were made; nothing for a result of another kind."""
+    rule = result.protocol["content"].get("agora")
+    if rule is None:
+        return []
+    return [
+        f"scores: AGORA's, {'with' if rule['literal'] else 'without'} the faults of its evaluator",
+        f"answers: {rule['answers']}",
+        f"PVE over {rule['vertices_number']:,} vertices: {rule['vertices_from']}",
+    ]
 
 
 def _brief(score: dict | None) -> str:

@@ -1,0 +1,61 @@
+"""What a result says of its run beside the scores, and the identity that follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from hpsbench.body.bodies import Bodies
+from hpsbench.datasets.base import Dataset
+from hpsbench.evaluate.rows import samples_sha256
+from hpsbench.evaluate.run import versions
+from hpsbench.models.base import Model
+from hpsbench.protocol import Protocol
+
+
+def about_run(
+    model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies, ids: Sequence[str], *, limit: int | None, shard: tuple[int, int]
+) -> dict[str, Any]:
+    """The part of a Result that is known before any work on the samples ``ids``."""
+    return {
+        "model": model.card,
+        "dataset": dataset.card,
+        "dataset_name": f"{dataset.name}/{dataset.split}",
+        "body": bodies.card,
+        "protocol": {"id": protocol.id, "sha256": protocol.sha256, "content": protocol.content},
+        "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
+        "versions": versions(),
+        "frames": asdict(dataset.counts),
+        "n_expected": len(ids),
+        "id_counts": _id_counts(model, dataset, ids),
+        "limit": limit,
+        "shard": tuple(shard),
+    }
+
+
+def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
+    """What a model that reads answers from a file says about its ids; "unknown" are those of no sample of the whole dataset."""
+    count = getattr(model, "id_counts", None)
+    return {} if count is None else count(ids) | {"unknown": count(dataset.ids)["unknown"]}
+
+
+def identity_of(about: Mapping[str, Any], ids: Sequence[str], code_sha256: str) -> dict[str, Any]:
+    """What decides the numbers, in plain JSON: two runs with equal identities may share a folder."""
+    return {
+        "model": about["model"].name,
+        "model_code": code_sha256,
+        "protocol": about["protocol"]["id"],
+        "protocol_sha256": about["protocol"]["sha256"],
+        "dataset": about["dataset_name"],
+        **{f"{name}_fingerprint": value for name, value in about["fingerprints"].items()},
+        "hpsbench": about["versions"]["hpsbench"],
+        "limit": about["limit"],
+        "shard": list(about["shard"]),
+        "samples_sha256": samples_sha256(ids),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """As results say it: "cpu", or "cuda" with the name of the card."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
