@@ -58,18 +58,17 @@ def evaluate(
     PredictionError for answers that cannot be scored, and whatever the dataset raises.
     """
     where = pick_device(device)
-    if protocol.agora is not None:
-        if generated is not None or tuple(shard) != (0, 1):
-            raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
-        how = {"batch_size": batch_size, "workers": workers, "limit": limit, "resume": resume, "progress": progress}
-        return score_boxes(model, protocol, dataset, bodies, Path(out), where=where, **how)
-    scorer = Scorer(bodies, protocol.score, where)
-    labels = labels_of(dataset, protocol.score)
-    frames = _selected_frames(dataset, limit, shard)
-    columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
-    all_ids = dataset.ids
+    if protocol.agora is not None and (generated is not None or tuple(shard) != (0, 1)):
+        raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
+    frames, all_ids = _selected_frames(dataset, limit, shard), dataset.ids
     ids = [all_ids[i] for frame in frames for i in frame]
     about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
+    if protocol.agora is not None:
+        how = {"where": where, "batch_size": batch_size, "workers": workers, "resume": resume, "progress": progress}
+        return score_boxes(model, protocol, dataset, bodies, Path(out), ids=ids, about=about, **how)
+    scorer = Scorer(bodies, protocol.score, where)
+    labels = labels_of(dataset, protocol.score)
+    columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
     given = None if generated is None else _generated(generated, dataset, protocol)
     folder = RunFolder(Path(out), identity_of(about, ids, getattr(model, "code_sha256", "")), columns, resume=resume)
     if (before := folder.finished()) is not None:

@@ -23,7 +23,7 @@ from hpsbench.store import sha256_of_bytes
 from hpsbench.types import Result
 
 VERTEX_FILE = "body_verts_smpl.npy"
-_VERTICES, _BODY_VERTICES = 6890, 4010
+VERTICES, _BODY_VERTICES = 6890, 4010
 # The joints whose vertices the rule "skinning" leaves out: AGORA's list too is the body without head and hands.
 _NOT_BODY = ("head", "left_wrist", "right_wrist", "left_hand", "right_hand")
 # The names of the columns of the rows.
@@ -48,9 +48,9 @@ def body_vertices(rule: AgoraRule, root: Path, bodies: Bodies | None) -> BodyVer
     ``bodies`` may be None where the rule is "file". Raises DataError where the list is nowhere or is not AGORA's, BodyError for bodies of
     another mesh than SMPL's, or where there are none and the rule needs them.
     """
-    if bodies is not None and bodies.neutral.n_vertices != _VERTICES:
+    if bodies is not None and bodies.neutral.n_vertices != VERTICES:
         raise BodyError(
-            f"The bodies in {bodies.folder} have {bodies.neutral.n_vertices} vertices, expected SMPL's {_VERTICES}, which AGORA's meshes "
+            f"The bodies in {bodies.folder} have {bodies.neutral.n_vertices} vertices, expected SMPL's {VERTICES}, which AGORA's meshes "
             "have. Name the folder of SMPL."
         )
     if rule.vertices == "skinning" and bodies is None:
@@ -76,9 +76,9 @@ def _vertex_ids(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} is no array of plain numbers: {error}. Take the file from AGORA's evaluation code again.") from error
     whole = ids.dtype.kind in "iu" and ids.shape == (_BODY_VERTICES,) and len(np.unique(ids)) == _BODY_VERTICES
-    if not whole or ids.min() < 0 or ids.max() >= _VERTICES:
+    if not whole or ids.min() < 0 or ids.max() >= VERTICES:
         raise DataError(
-            f"{path} holds {ids.dtype} of shape {ids.shape}, expected {_BODY_VERTICES} different whole numbers from 0 to {_VERTICES - 1}. "
+            f"{path} holds {ids.dtype} of shape {ids.shape}, expected {_BODY_VERTICES} different whole numbers from 0 to {VERTICES - 1}. "
             "Take the file from AGORA's evaluation code again."
         )
     return ids.astype(np.int64)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.errors import DataError, PredictionError
-from hpsbench.evaluate.about import about_run, device_name, identity_of
+from hpsbench.evaluate.about import device_name, identity_of
 from hpsbench.evaluate.agora import COLUMNS, agora_protocol, body_vertices, finish_run
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
@@ -36,35 +36,33 @@ def score_boxes(
     bodies: Bodies,
     out: Path,
     *,
+    ids: Sequence[str],
+    about: Mapping[str, Any],
     where: torch.device,
     batch_size: int,
     workers: int,
-    limit: int | None,
     resume: bool,
     progress: Callable[[int, int], None] | None,
 ) -> Result:
     """AGORA's scores of a model that is given the box of each evaluated person: a failure is a miss, and nobody is a false positive.
 
-    All as ``evaluate`` has it, which calls this. Only people with an image and a box can be asked for: ``frames`` of the result counts
-    the others. Raises DataError for another dataset than AGORA with SMPL's fits, and for one with nobody in it.
+    All as ``evaluate`` has it, which calls this; ``ids`` are the samples and ``about`` the known part of the result. Only people with an
+    image and a box can be asked for: ``frames`` of the result counts the others. Raises DataError for another dataset than AGORA with
+    SMPL's fits.
     """
     if not isinstance(dataset, Agora) or dataset.model != "smpl":
         raise DataError(
             f"Protocol '{protocol.id}' has AGORA's scores, but the dataset is '{dataset.name}'. Expected AGORA with SMPL's fits ('agora' "
             "or 'agora-4k'): open that, or take a protocol without a table [agora]."
         )
-    ids = dataset.ids[:limit]
-    if not ids:
-        raise DataError(f"{dataset.name}/{dataset.split} has nobody to evaluate: {dataset.counts}. Check the data and the frame rule.")
     vertices = body_vertices(protocol.agora, dataset.root, bodies)
-    about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=(0, 1))
-    about["protocol"] = agora_protocol(protocol, vertices, _ANSWERS)
+    about = {**about, "protocol": agora_protocol(protocol, vertices, _ANSWERS)}
     run = RunFolder(out, identity_of(about, ids, getattr(model, "code_sha256", "")), COLUMNS, resume=resume)
     if (before := run.finished()) is not None:
         return before
     parts = run.done()
     done = {name for part in parts for name in part["ids"]}
-    left = {name: i for i, name in enumerate(ids) if name not in done}
+    left = {name: dataset.index_of(name) for name in ids if name not in done}
     answers = Answers(model, _Scorer(bodies, protocol.score, vertices.ids, where), bodies, protocol.score.on_failure, where)
     for targets in _targets(dataset, left, vertices.ids):
         reader = FrameReader(dataset, _frames(dataset, {left[name] for name in targets}), protocol, model.crop, None)

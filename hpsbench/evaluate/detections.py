@@ -14,7 +14,7 @@ from hpsbench.datasets.base_agora_predictions import AgoraPredictions, load_pred
 from hpsbench.datasets.base_agora_tables import AgoraPeople, load_people
 from hpsbench.errors import DataError, PredictionError, ProtocolError
 from hpsbench.evaluate.about import identity_of
-from hpsbench.evaluate.agora import COLUMNS, agora_protocol, body_vertices, finish_run
+from hpsbench.evaluate.agora import COLUMNS, VERTICES, agora_protocol, body_vertices, finish_run
 from hpsbench.evaluate.rows import Rows, joined
 from hpsbench.evaluate.run import RunFolder, versions
 from hpsbench.metrics.agora import AgoraErrors, AgoraImage, agora_errors, match_people, parts_of
@@ -24,7 +24,6 @@ from hpsbench.store import sha256_of_bytes, sha256_of_file
 from hpsbench.types import Card, Result
 
 _HIPS = [1, 2]
-_VERTICES = 6890
 # 2D joints in other units: what they look like, the largest x and y of most people, and what brings them to 4K.
 _OTHER_PIXELS = (("pixels of 1280 x 720", (1280, 720), (3, 3)), ("parts of the image", (2, 2), FULL_SIZE))
 # What the longer side of a box about a predicted person may measure, in the middle of all predictions; metres.
@@ -167,9 +166,9 @@ def _answers(folder: Path, vertices: np.ndarray) -> _Answers:
         )
     found = _Answers()
     for answer in load_predictions(folder):
-        if answer.vertices.shape[1] != _VERTICES:
+        if answer.vertices.shape[1] != VERTICES:
             raise PredictionError(
-                f"{answer.image}: 'verts' has {answer.vertices.shape[1]} vertices a person, expected the {_VERTICES} of SMPL. Write "
+                f"{answer.image}: 'verts' has {answer.vertices.shape[1]} vertices a person, expected the {VERTICES} of SMPL. Write "
                 "SMPL's meshes (10475 would be SMPL-X, which this protocol does not score)."
             )
         found.joint_sides += _sides(answer.joints)

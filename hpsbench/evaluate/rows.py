@@ -2,7 +2,8 @@
 
 Keys: "ids", "tracks", "frames", "failed", "coverage"; "labels/<kind>" text; "occluded" and "outside" (N, J) of the truth's skeleton;
 "values/<metric>" (N, K) in metres, radians or hits; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
-moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots.
+moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots. Of AGORA's scores: "occlusion" percent, "kid", and
+"unanswered": in an image without any prediction.
 """
 
 import io
