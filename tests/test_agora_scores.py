@@ -187,7 +187,7 @@ class TestFolder:
         assert (rule["vertices_from"], rule["vertices_number"]) == ("body_verts_smpl.npy", 4010)
         assert rule["answers"].startswith("prediction files")
         assert "4 of 5 evaluated, 1 failed" in err
-        assert "PVE over 4,010 vertices: body_verts_smpl.npy" in out
+        assert "PVE (AGORA's MVE) over 4,010 vertices: body_verts_smpl.npy" in out
         lines = [" ".join(word for word in line.split() if not word.startswith("±")) for line in out.splitlines()]
         assert "predictions:predictions 30.0 25.0 37.5 31.2 0.800 0.800 4 1 1 80.0" in lines
         assert "kid 48.0 20.0 71.6 29.9 0.670 0.500 1 0 1 100.0" in lines

@@ -182,7 +182,7 @@ class TestAgora:
         assert lines.count("kid 84.0 - - - - - 32 8 - 80.0") == 2
         assert "scores: AGORA's, without the faults of its evaluator" in lines
         assert "answers: one each" in lines
-        assert "PVE over 4,010 vertices: a list" in lines
+        assert "PVE (AGORA's MVE) over 4,010 vertices: a list" in lines
         assert "extra: predictions of nobody" in text
         assert "finds: images in its folder, or sample ids in its file: 1 missing" in text
         write_html(results, tmp_path / "report.html")

@@ -215,7 +215,7 @@ def _agora_facts(result: Result) -> list[str]:
     return [
         f"scores: AGORA's, {'with' if rule['literal'] else 'without'} the faults of its evaluator",
         f"answers: {rule['answers']}",
-        f"PVE over {rule['vertices_number']:,} vertices: {rule['vertices_from']}",
+        f"PVE (AGORA's MVE) over {rule['vertices_number']:,} vertices: {rule['vertices_from']}",
     ]
 
 
