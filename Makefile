@@ -3,8 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEMO := demo
+RUNS ?= runs
+PEOPLE := 24000
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint weights clean
 
 $(READY): setup.cfg constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +26,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# The bundled weights, from nothing, into $(RUNS): about two and a half hours on two cores. Killed, it goes on.
+weights: $(READY)
+	$(BIN)/hpsbench make-openhps --people $(PEOPLE) --seed 2 --split train --out $(RUNS)/openhps-train
+	$(BIN)/hpsbench train hybrik --data $(RUNS)/openhps-train --out $(RUNS)/hybrik
+	$(BIN)/hpsbench train niki --data $(RUNS)/openhps-train --hybrik $(RUNS)/hybrik/hybrik.openhps.safetensors --out $(RUNS)/niki
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -32,7 +32,8 @@ class Augmentation:
     """How crops are varied. ``occluded``: share of people given XOCC's truncation window and noise patch; the rest get box jitter.
 
     ``scale_std`` and ``shift_std`` are relative to the crop's side, ``jitter`` is the share of them that occluded crops get; ``angle_std``,
-    ``angle_max`` degrees; ``colour``: largest relative change of a channel. ``shrink``: crops are averaged over squares of so many px.
+    ``angle_max`` degrees; ``colour``: largest relative change of a channel; ``recoloured``: share of crops whose channels change places;
+    ``shrink``: crops are averaged over squares of so many px.
     """
 
     side: int = 256
@@ -46,17 +47,21 @@ class Augmentation:
     angle_std: float = 20.0
     angle_max: float = 45.0
     flip: float = 0.5
-    colour: float = 0.2
+    colour: float = 0.3
+    recoloured: float = 0.3
 
 
 def settled(rule: Augmentation) -> Augmentation:
-    """The rule with crops cut about as those of a test: hardly turned, moved or scaled."""
-    return replace(rule, rotated=0.1, scale_std=0.04, shift_std=0.02)
+    """The rule with crops as a test has them: hardly turned, moved or scaled, in their own colours."""
+    return replace(rule, rotated=0.1, scale_std=0.04, shift_std=0.02, colour=0.1, recoloured=0.0)
 
 
 @dataclass(frozen=True)
 class CropDraw:
-    """One drawn crop: a square in image px, turned by ``angle`` rad, mirrored last; ``patch_xyxy`` image px of noise; channel gains."""
+    """One drawn crop: a square in image px, turned by ``angle`` rad, mirrored last; ``patch_xyxy`` image px of noise.
+
+    ``gains`` (3,) multiply the channels, which are then taken in the order ``channels``.
+    """
 
     centre: np.ndarray
     side: float
@@ -64,6 +69,7 @@ class CropDraw:
     flip: bool = False
     patch_xyxy: np.ndarray | None = None
     gains: np.ndarray | None = None
+    channels: tuple[int, ...] = (0, 1, 2)
     noise_seed: int = 0
 
 
@@ -79,7 +85,8 @@ def draw_crop(rng: np.random.Generator, joints2d: np.ndarray, bbox: np.ndarray, 
     turned = rng.random() < rule.rotated * (share if occluded else 1.0)
     angle = float(np.clip(rule.angle_std * rng.standard_normal(), -rule.angle_max, rule.angle_max)) if turned else 0.0
     gains = 1 + rule.colour * (2 * rng.random(3) - 1)
-    return CropDraw(centre, side, np.deg2rad(angle), bool(rng.random() < rule.flip), patch, gains, int(rng.integers(2**31)))
+    channels = tuple(rng.permutation(3).tolist()) if rng.random() < rule.recoloured else (0, 1, 2)
+    return CropDraw(centre, side, np.deg2rad(angle), bool(rng.random() < rule.flip), patch, gains, channels, int(rng.integers(2**31)))
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ def cut_crop(cached: np.ndarray, square: np.ndarray, draw: CropDraw, side: int) 
     if draw.gains is not None:
         table = np.clip(np.arange(256)[:, None] * draw.gains, 0, 255).astype(np.uint8)[None]
         crop = cv2.LUT(crop, table)
-    return crop
+    return crop if draw.channels == (0, 1, 2) else crop[..., list(draw.channels)]
 
 
 def _paint_noise(crop: np.ndarray, draw: CropDraw) -> None:

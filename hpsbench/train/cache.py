@@ -53,10 +53,6 @@ class CropCache:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def stale(self) -> bool:
-        """Whether sequences have been cached since."""
-        return len(list(self.folder.glob("*.npz"))) != len(self._crops)
-
     def crop(self, index: int) -> np.ndarray:
         """The cached crop (side, side, 3) uint8 RGB of person ``index``; it shows the square ``labels["square"][index]``."""
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1

@@ -8,10 +8,10 @@ import contextlib
 import copy
 import ctypes
 import math
-import queue
+import os
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,14 +32,12 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: ``steps`` optimiser steps or, where given, ``minutes`` of wall time, whichever ends first.
+    """How long and how fast: ``steps`` optimiser steps, never a span of time, so that a run is reproducible.
 
-    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over what of the run
-    has passed. With ``minutes`` that depends on the machine; a run by ``steps`` alone is reproducible.
+    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over the whole run.
     """
 
     steps: int
-    minutes: float | None = None
     lr: float = 1e-3
     warmup: int = 200
     weight_decay: float = 0.02
@@ -47,15 +45,10 @@ class Schedule:
     clip: float = 5.0
     checkpoint_seconds: float = 180.0
 
-    def passed(self, step: int, seconds: float) -> float:
-        """The share of the run that has passed, 0 to 1."""
-        share = step / self.steps
-        return min(1.0, share if self.minutes is None else max(share, seconds / (60 * self.minutes)))
-
-    def rate(self, step: int, seconds: float) -> float:
+    def rate(self, step: int) -> float:
         """The learning rate of a step."""
         climb = max(1, min(self.warmup, self.steps // 10))
-        return self.lr * min(1.0, (step + 1) / climb) * 0.5 * (1 + math.cos(math.pi * self.passed(step, seconds)))
+        return self.lr * min(1.0, (step + 1) / climb) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,7 @@ def fit(
     resume: bool = True,
     progress: Callable[[str], None] = print,
 ) -> Fit:
-    """Train ``model`` in place. ``parts_of(step)``, called in a thread ahead of the steps, gives the equal parts of a batch;
+    """Train ``model`` in place. ``parts_of(step)``, called in threads ahead of the steps, gives the equal parts of a batch;
     ``terms_of(model, part)`` gives the terms whose sum is lost.
 
     Parts are worked on at the same time by copies of the model, one single-threaded thread each: on a busy machine several times
@@ -114,8 +107,6 @@ def fit(
                 run.log(progress)
             if time.monotonic() - run.saved_at > schedule.checkpoint_seconds:
                 run.save()
-            if schedule.passed(run.step, run.seconds) >= 1:
-                break
     finally:
         torch.set_num_threads(threads)
     run.save()
@@ -151,7 +142,7 @@ class _Run:
 
     def advance(self, parts: Sequence[Any], terms_of: Callable[[nn.Module, Any], Mapping[str, Tensor]]) -> None:
         """One optimiser step."""
-        rate = self.schedule.rate(self.step, self.seconds)
+        rate = self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         while len(self.replicas) < len(parts):
@@ -199,7 +190,7 @@ class _Run:
         """Append the means since the last log to the log, and say them."""
         self.last_terms = {key: value / LOG_EVERY for key, value in self.sums.items()}
         self.sums = {}
-        rate = self.schedule.rate(self.step, self.seconds)
+        rate = self.schedule.rate(self.step)
         if not self.rows:
             self.rows.append(",".join(["step", "seconds", "lr", "loss", *self.last_terms]))
         values = [rate, sum(self.last_terms.values()), *self.last_terms.values()]
@@ -253,36 +244,18 @@ def _backward(model: nn.Module, part: Any, terms_of: Callable[[nn.Module, Any], 
     return {key: value.item() for key, value in terms.items()}
 
 
-def _ahead(batch_of: Callable[[int], Any], start: int, stop: int, depth: int = 4) -> Iterator[Any]:
-    """The batches of steps ``start`` to ``stop``, made in a thread up to ``depth`` ahead; an error in it is raised here."""
-    ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def offer(item: tuple[Any, BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
+def _ahead(batch_of: Callable[[int], Any], start: int, stop: int) -> Iterator[Any]:
+    """The batches of steps ``start`` to ``stop`` in order, made by threads ahead of their turn; an error in one is raised here."""
+    workers = max(1, (os.cpu_count() or 1) // 2)
+    depth = workers + 2
+    with ThreadPoolExecutor(workers) as pool:
+        ready = deque(pool.submit(batch_of, step) for step in range(start, min(start + depth, stop)))
         try:
             for step in range(start, stop):
-                if stopped.is_set():
-                    return
-                offer((batch_of(step), None))
-        except BaseException as error:  # handed over, not swallowed
-            offer((None, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        for _ in range(start, stop):
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            yield batch
-    finally:
-        stopped.set()
-        thread.join()
+                batch = ready.popleft().result()
+                if step + depth < stop:
+                    ready.append(pool.submit(batch_of, step + depth))
+                yield batch
+        finally:
+            for future in ready:
+                future.cancel()

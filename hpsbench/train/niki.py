@@ -39,7 +39,7 @@ class NikiTraining:
 
     def rules(self, side: int, shrink: int) -> tuple[Augmentation, ...]:
         """The augmentation of each pass over the training crops."""
-        return tuple(settled(Augmentation(side=side, shrink=shrink, occluded=share, colour=0.1)) for share in self.passes)
+        return tuple(settled(Augmentation(side=side, shrink=shrink, occluded=share)) for share in self.passes)
 
 
 def train_niki(
@@ -49,7 +49,6 @@ def train_niki(
     bodies: Bodies,
     hybrik_weights: Path | None = None,
     steps: int | None = None,
-    minutes: float | None = None,
     batch_size: int = BATCH,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -81,7 +80,7 @@ def train_niki(
         generators = [torch.Generator().manual_seed(int(rng.integers(2**62))) for _ in range(PARTS)]
         return [({key: value[some] for key, value in table.items()}, one) for some, one in zip(rows.chunk(PARTS), generators, strict=True)]
 
-    schedule = Schedule(steps=steps or STEPS, minutes=minutes, weight_decay=1e-4, clip=1.0)
+    schedule = Schedule(steps=steps or STEPS, weight_decay=1e-4, clip=1.0)
     run = fit(model, parts, criterion.terms, out, schedule=schedule, seed=seed, resume=resume, progress=progress)
     path = out / "niki.openhps.safetensors"
     model.load_state_dict(run.weights)
