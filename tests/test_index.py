@@ -1,6 +1,7 @@
 """The columnar index: samples out of it are those out of the files, and no other index than the right one is ever believed."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -11,20 +12,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
+from layouts import mpi_inf_3dhp
 from layouts.agora import AgoraPerson, shots, write_agora
 from layouts.threedoh import StudioPerson, write_threedoh
 from writers.threedpw import default_miniatures, make_record, python2_pickle, write_miniature
 
 from hpsbench.body.bodies import load_bodies
-from hpsbench.datasets import base_3dpw_columns, base_agora_tables, base_threedoh
+from hpsbench.datasets import base_3dpw_columns, base_agora_tables, base_index, base_mpi_inf_3dhp_files, base_threedoh
 from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base import Entry, open_dataset
 from hpsbench.datasets.base_3dpw import ThreeDPWLayout
 from hpsbench.datasets.base_agora import intrinsics_of
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.datasets.base_columns import SampleColumns
-from hpsbench.datasets.base_index import cache_folder, indexed
+from hpsbench.datasets.base_index import cache_folder, indexed, indexed_with_hashes, narrowed
+from hpsbench.datasets.base_mpi_inf_3dhp import SUBSETS
+from hpsbench.datasets.mpi_inf_3dhp import Mpi3DHP, Mpi3DHPUniversal
 from hpsbench.datasets.threedoh import ThreeDOH
 from hpsbench.errors import DataError
 from hpsbench.types import Sample, Truth, View, unchecked
@@ -228,6 +233,53 @@ class TestIndexed:
         assert back.keys() == FOUND.keys()
         for name, array in FOUND.items():
             assert (back[name].dtype, back[name].shape, back[name].tobytes()) == (array.dtype, array.shape, array.tobytes()), name
+
+    def test_wanted_columns_alone_are_read(self, tmp_path, cache):
+        """Built and opened: those that are asked for; a fault in another column harms nobody who does not read it."""
+        file = tmp_path / "a.json"
+        file.write_text("{}")
+        for build in (lambda: dict(FOUND), pytest.fail):
+            found = indexed("test", 1, [file], build, keep=lambda name: name in ("exact", "text"))
+            assert sorted(found) == ["exact", "text"]
+            assert found["exact"].tobytes() == FOUND["exact"].tobytes()
+        (path,) = cache.iterdir()
+        with h5py.File(path) as stored:
+            place = stored["columns/numbers"].id.get_offset()
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
+        assert indexed("test", 1, [file], pytest.fail, keep=lambda name: name == "exact").keys() == {"exact"}
+        built = []
+        assert indexed("test", 1, [file], lambda: built.append(1) or dict(FOUND))["numbers"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert built == [1]
+
+    def test_hashes_of_the_files_are_kept(self, tmp_path, cache, monkeypatch):
+        files = [tmp_path / name for name in ("a.json", "b.json")]
+        for file in files:
+            file.write_text(file.name)
+        expected = {file: hashlib.sha256(file.name.encode()).hexdigest() for file in files}
+        for build in (lambda: dict(FOUND), pytest.fail):
+            columns, hashes = indexed_with_hashes("test", 1, files, build, keep=lambda name: name == "exact")
+            assert (columns.keys(), hashes) == ({"exact"}, expected)
+            monkeypatch.setattr(base_index, "sha256_of_file", pytest.fail)
+
+    @pytest.mark.parametrize(
+        ("numbers", "kind"),
+        [
+            ([0.5, -0.0, np.inf, np.nan, 2.0**-149, 16777216.0], np.float32),
+            ([0.1], np.float64),
+            ([16777217.0], np.float64),
+            ([1e300], np.float64),
+            ([2.0**-150], np.float64),
+            ([], np.float32),
+        ],
+    )
+    def test_narrowed_where_nothing_is_lost(self, numbers, kind):
+        given = np.array(numbers)
+        found = narrowed(given)
+        assert found.dtype == kind
+        assert found.astype(np.float64).tobytes() == given.tobytes()
+        assert narrowed(np.asfortranarray(np.arange(6.0).reshape(2, 3))).tolist() == [[0, 1, 2], [3, 4, 5]]
 
     def test_loader_version_rules_and_files_are_the_key(self, tmp_path, cache):
         files = [tmp_path / name for name in ("a.json", "b.json")]
@@ -453,3 +505,120 @@ class TestOtherLoaders:
         file.write_text(json.dumps({key: {k: v for k, v in record.items() if k != "img_path"} for key, record in records.items()}))
         assert [len(read("annotated")) for _ in range(2)] == [2, 2]
         assert len(parsed) == 3
+
+
+def counted(monkeypatch, module, *names):
+    """The calls of functions of a module, in order, by the name of the function and of the file that they were given."""
+    calls = []
+
+    def watch(name, original):
+        monkeypatch.setattr(module, name, lambda path, *more: calls.append((name, path.parent.name, path.name)) or original(path, *more))
+
+    for name in names:
+        watch(name, getattr(module, name))
+    return calls
+
+
+def studio_people(rows):
+    """People of 28 joints (rows, 28, 3) m, y up: about as long as one, and otherwise of no shape."""
+    rng = np.random.default_rng(rows)
+    joints = rng.normal(0, 0.2, (rows, 28, 3)) + np.array([0, 1.0, 0])
+    hip, knee = (mpi_inf_3dhp.TRAIN_28.index(f"right_{name}") for name in ("hip", "knee"))
+    joints[:, knee] = joints[:, hip] - (0, 0.42, 0)
+    return joints
+
+
+class TestMpi3DHP:
+    """Both skeletons, every subset and rule are served by one parsing of each file."""
+
+    @pytest.fixture
+    def root(self, tmp_path, monkeypatch):
+        for sequence, rows in ((1, 12), (2, 3)):
+            mpi_inf_3dhp.write_train(tmp_path, 1, sequence, studio_people(rows), pictures="spin", cameras=(0, 3))
+        clips = [clip for clip in SUBSETS["S1"] if clip.camera in (0, 3)]
+        monkeypatch.setitem(SUBSETS, "S1", tuple(clips))
+        monkeypatch.setitem(SUBSETS, "train-chest", tuple(clip for clip in clips if clip.camera == 0))
+        for scene in (1, 6):
+            lens = mpi_inf_3dhp.OUTDOOR_LENS if scene == 6 else (0.0,) * 5
+            seen = studio_people(4)[:, list(mpi_inf_3dhp.RELEVANT)] * (1, -1, -1) + (0, 1.0, 4.0)
+            mpi_inf_3dhp.write_test(tmp_path, scene, seen, valid=[1, 0, 1, 1], activities=[1, 2, 3, 4], lens=lens)
+        return tmp_path
+
+    @pytest.fixture
+    def read(self, monkeypatch):
+        return counted(monkeypatch, base_mpi_inf_3dhp_files, "_mat5", "_mat7", "load_calibration", "fitted_camera")
+
+    @staticmethod
+    def every(root):
+        """Every subset under every rule, by its name."""
+        more = {"bbox_scale": 1.1, "bodies": None}
+        for kind in (Mpi3DHP, Mpi3DHPUniversal):
+            for split in ("train-chest", "S1", "TS1", "TS6"):
+                for frames in kind.frame_rules:
+                    for skeleton in ("mpi17", "mpi28") if split in ("train-chest", "S1") else ("mpi17",):
+                        for bbox in kind.box_rules:
+                            name = (kind.name, split, frames, skeleton, bbox)
+                            yield name, kind(root, split=split, frames=frames, bbox=bbox, skeleton=skeleton, **more)
+            kind.splits_in(root)
+            kind.inspect(root)
+
+    def test_parsed_once_and_never_again(self, root, cache, read):
+        built = dict(self.every(root))
+        train = [
+            (name, f"Seq{s}", file) for s in (1, 2) for name, file in (("load_calibration", "camera.calibration"), ("_mat5", "annot.mat"))
+        ]
+        test = [(name, f"TS{s}", "annot_data.mat") for s in (1, 6) for name in ("_mat7", "fitted_camera")]
+        assert read == [*train, *test]
+        assert len(list(cache.iterdir())) == 4
+        for name, again in self.every(root):
+            assert_same(again, built[name])
+        assert len(read) == 8
+
+    def test_samples_are_those_of_the_files(self, root, cache, read):
+        """Against a reader that never has an index: a fresh cache for each."""
+        built = dict(self.every(root))
+        for kind in (Mpi3DHP, Mpi3DHPUniversal):
+            for number, split in enumerate(("S1", "TS6")):
+                cache.rename(cache.with_name(f"{kind.name}{number}"))
+                anew = kind(root, split=split, frames="all", bbox="keypoints", bbox_scale=1.1, bodies=None)
+                assert_same(anew, built[kind.name, split, "all", "mpi17", "keypoints"])
+
+    def test_places_and_iteration_agree(self, root, cache):
+        dataset = Mpi3DHP(root, split="S1", frames="every-10th", bbox="keypoints", bbox_scale=1.0, bodies=None)
+        assert [sample.id for sample in dataset] == [dataset[i].id for i in range(len(dataset))] == dataset.ids
+        assert [len(dataset.scenes), len(dataset.activities)] == [len(dataset)] * 2 == [6, 6]
+        assert dataset[-1].sequence == "S1_Seq2_V3"
+        np.testing.assert_array_equal(dataset.camera_of(-1).intrinsics, dataset[-1].view.intrinsics)
+        with pytest.raises(IndexError):
+            dataset.camera_of(6)
+        assert_same(pickle.loads(pickle.dumps(dataset)), dataset)
+
+    def test_a_changed_file_is_parsed_again(self, root, cache, read):
+        def fingerprint():
+            return Mpi3DHP(root, split="S1", frames="all", bbox="keypoints", bbox_scale=1.0, bodies=None).fingerprint
+
+        before = fingerprint()
+        path = root / "S1/Seq2/camera.calibration"
+        path.write_text(path.read_text() + "\n")
+        assert fingerprint() == before
+        assert read[4:] == [("load_calibration", "Seq2", "camera.calibration"), ("_mat5", "Seq2", "annot.mat")]
+        content = scipy.io.loadmat(root / "S1/Seq2/annot.mat")
+        scipy.io.savemat(root / "S1/Seq2/annot.mat", {key: content[key] for key in ("annot2", "annot3", "cameras")})
+        assert fingerprint() != before
+        assert len(read) == 8
+        with pytest.raises(DataError, match="lacks univ_annot3"):
+            Mpi3DHPUniversal(root, split="S1", frames="all", bbox="keypoints", bbox_scale=1.0, bodies=None)
+
+    def test_float32_is_kept_as_float32(self, root, cache):
+        """A file whose numbers are float32 has an index of float32, whatever type it writes them in."""
+        path = root / "S1/Seq2/annot.mat"
+        content = scipy.io.loadmat(path)
+        for key in ("annot2", "annot3", "univ_annot3"):
+            content[key] = mpi_inf_3dhp.cells([rows.astype(np.float32).astype(np.float64) for rows in content[key][:, 0]])
+        scipy.io.savemat(path, {key: content[key] for key in ("annot2", "annot3", "univ_annot3", "cameras")})
+        Mpi3DHP(root, split="S1", frames="all", bbox="keypoints", bbox_scale=1.0, bodies=None)
+        kinds = []
+        for index in cache.iterdir():
+            with h5py.File(index) as file:
+                kinds.append({file[f"columns/{key} {c}"].dtype for key in ("annot2", "annot3", "univ_annot3") for c in range(14)})
+        assert sorted(kinds, key=str) == [{np.dtype(np.float32)}, {np.dtype(np.float64)}]

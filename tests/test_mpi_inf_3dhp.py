@@ -422,10 +422,10 @@ class TestBadInput:
         ("change", "match"),
         [
             (lambda content: content.pop("annot2"), "lacks annot2"),
-            (lambda content: content.update(annot3=np.zeros((14, 1))), "'annot3' holds nothing for its camera number 2"),
+            (lambda content: content.update(annot3=np.zeros((14, 1))), "'annot3' holds nothing for its camera number 0"),
             (lambda content: content.update(annot2=content["annot3"]), r"'annot2' holds \(11, 84\) .* expected \(F, 56\)"),
             (lambda content: content.update(cameras=np.array([[0, 1]])), "camera 2 is not both"),
-            (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0][:5]), r"has \[11, 5\] rows"),
+            (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0][:5]), r"camera 2 has \[11, 5, 11\] rows"),
             (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0] / 10), "thigh is 0.0"),
             (lambda content: content["annot3"].__setitem__((2, 0), -content["annot3"][2, 0]), "before the camera"),
             (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0] * np.nan), "no row has"),

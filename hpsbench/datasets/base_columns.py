@@ -17,10 +17,11 @@ from hpsbench.types import Sample, Truth, View, unchecked
 class SampleColumns:
     """The samples of one sequence: K ``entries`` and which of the R rows of the arrays each is (``rows`` (K,), ascending).
 
-    The arrays have a row of what ``View`` and ``Truth`` hold: ``boxes_xyxy`` (R, 4), ``intrinsics`` (R, 3, 3), ``joints`` (R, J, 3),
-    ``joints2d`` (R, J, 2), ``valid`` (R, J), ``rotvecs`` (R, 24, 3), ``betas`` (R, 10), ``trans`` (R, 3), ``keypoints2d`` (R, K, 3) and R
-    ``genders``. ``read`` gives the image of a frame number. A first record is made through the types' own checks, and all rows of a
-    column have one shape: so none of the others can fail them. Raises ValueError where a column is of another length or shape.
+    The arrays have a row of what ``View`` and ``Truth`` hold: ``boxes_xyxy`` (R, 4), ``intrinsics`` (R, 3, 3) or R times one (3, 3),
+    ``joints`` (R, J, 3), ``joints2d`` (R, J, 2), ``valid`` (R, J), ``rotvecs`` (R, 24, 3), ``betas`` (R, 10), ``trans`` (R, 3),
+    ``keypoints2d`` (R, K, 3) and R ``genders``. ``read`` gives the image of a frame number. A first record is made through the types' own
+    checks, and all rows of a column have one shape: so none of the others can fail them. Raises ValueError where a column is of another
+    length or shape.
     """
 
     entries: Sequence[Entry]
@@ -29,7 +30,7 @@ class SampleColumns:
     image_size: tuple[int, int]
     read: Callable[[int], np.ndarray]
     boxes_xyxy: np.ndarray
-    intrinsics: np.ndarray
+    intrinsics: np.ndarray | Sequence[np.ndarray]
     skeleton: str
     joints: np.ndarray
     joints2d: np.ndarray
@@ -124,8 +125,12 @@ class ColumnDataset(Dataset):
 
     def sample_at(self, i: int) -> Sample:
         """The ``i``-th sample: a few slices, the image unread."""
-        place = bisect_right(self._starts, i) - 1
+        place = self.sequence_at(i)
         return self._columns[place][i - self._starts[place]]
+
+    def sequence_at(self, i: int) -> int:
+        """Which of the sequences, in their order, the ``i``-th sample is in. Raises IndexError where there is none."""
+        return bisect_right(self._starts, range(len(self))[i]) - 1
 
     def __iter__(self) -> Iterator[Sample]:
         return (sample for part in self._columns for sample in part)

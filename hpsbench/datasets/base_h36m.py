@@ -1,6 +1,7 @@
 """What every form of Human3.6M shares: clips cut to a frame rule, projected through the lens, and given out as samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -159,7 +160,7 @@ class H36MLayout(Dataset):
             keypoints2d=keypoints,
             keypoints_skeleton=None if keypoints is None else self.skeleton,
         )
-        view = View(clip.pictures.reader(entry.frame), entry.image_key, clip.boxes[row], clip.camera.intrinsics)
+        view = View(partial(clip.pictures.read, entry.frame), entry.image_key, clip.boxes[row], clip.camera.intrinsics)
         return Sample(entry.id, view, truth, clip.clip.name, entry.track, entry.frame, clip.pictures.size)
 
     def camera_of(self, i: int) -> Camera:

@@ -3,9 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -36,9 +34,10 @@ class Images:
         """The file of a frame."""
         return self.pattern.format(frame + 1)
 
-    def reader(self, frame: int) -> Callable[[], np.ndarray]:
-        """A function that reads the frame, (H, W, 3) RGB; it raises DataError."""
-        return partial(_read_image_of, self.path(frame), self.size)
+    def read(self, frame: int) -> np.ndarray:
+        """The picture of a frame, (H, W, 3) RGB. Raises DataError."""
+        path = self.path(frame)
+        return _sized(read_image(path), self.size, path)
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Video:
         """The video, and the frame's number in it."""
         return f"{self.file}, frame {frame}"
 
-    def reader(self, frame: int) -> Callable[[], np.ndarray]:
-        """A function that reads the frame, (H, W, 3) RGB; it raises DataError. Going forward in order is fastest."""
-        return partial(read_video_frame, self.file, frame, self.size)
+    def read(self, frame: int) -> np.ndarray:
+        """The picture of a frame, (H, W, 3) RGB. Raises DataError. Going forward in order is fastest."""
+        return read_video_frame(self.file, frame, self.size)
 
 
 class Pictures:
@@ -98,10 +97,6 @@ class Pictures:
         if folder not in self._listed:
             self._listed[folder] = frozenset(os.listdir(folder)) if folder.is_dir() else frozenset()
         return self._listed[folder]
-
-
-def _read_image_of(path: str, size: tuple[int, int]) -> np.ndarray:
-    return _sized(read_image(path), size, path)
 
 
 def _sized(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:

@@ -7,11 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsbench.datasets.base_mpi_inf_3dhp import SCENES, VALID_FRAMES, Camera, Clip, annotation_file, bent, load_calibration
+from hpsbench.datasets.base_index import Columns, indexed_with_hashes, narrowed
+from hpsbench.datasets.base_mpi_inf_3dhp import CAMERAS, SCENES, VALID_FRAMES, Camera, Clip, annotation_file, bent, load_calibration
 from hpsbench.errors import DataError
 
 _OUTDOOR_LENS = (-0.276859611, 0.131125256, -0.000360494, -0.001149441, -0.049318332)
 _SHARP_PX, _LOST_PX = 0.5, 5.0
+_AGAIN = "Download the sequence again."
+# Columns of a row of annot.mat; the last one only the universal skeleton needs.
+_WIDTHS = {"annot2": 56, "annot3": 84, "univ_annot3": 84}
+# The shape of a row of annot_data.mat.
+_SHAPES = {"annot2": (1, 17, 2), "annot3": (1, 17, 3), "univ_annot3": (1, 17, 3), "valid_frame": (1,), "activity_annotation": (1,)}
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,7 @@ class Annotated:
 
     ``joints`` (F, J, 3) m in the camera frame of ``skeleton``, ``universal`` the same at the universal height, if asked for; ``keypoints``
     (F, J, 2) px; ``valid`` (F,) bool and ``activity`` (F,) 1 to 7: the test set's flags, for the train set all True and None.
+    ``sha256`` is the annotation file's.
     """
 
     clip: Clip
@@ -30,27 +39,31 @@ class Annotated:
     valid: np.ndarray
     activity: np.ndarray | None
     camera: Camera
+    sha256: str
 
 
 def load_train(root: Path, clips: Sequence[Clip], *, universal: bool) -> Iterator[Annotated]:
-    """The clips, all of one sequence, of an annot.mat (MATLAB v5). Raises DataError."""
+    """The clips, all of one sequence, of an annot.mat (MATLAB v5), out of its index or parsed and indexed. Raises DataError.
+
+    The index has all of the sequence's cameras in columns of their own, so that every subset is served, and is read for those wanted alone.
+    """
     path = annotation_file(root, clips[0])
-    cameras = load_calibration(path.parent / "camera.calibration")
-    keys = {"annot2": 56, "annot3": 84, **({"univ_annot3": 84} if universal else {})}
-    content = _mat5(path, [*keys, "cameras"])
-    ids = [int(np.ravel(entry)[0]) for entry in np.ravel(content["cameras"])]
+    calibration = path.parent / "camera.calibration"
+    keys = ("annot2", "annot3", *(("univ_annot3",) if universal else ()))
+    wanted = {"in mat", "calibrated", "intrinsics", "world_to_camera"} | {f"{key} {clip.camera}" for key in keys for clip in clips}
+    columns, hashes = indexed_with_hashes(
+        "3dhp-train", _INDEX_VERSION, [path, calibration], lambda: _train_columns(path, calibration), keep=wanted.__contains__
+    )
+    ids, calibrated = columns["in mat"].tolist(), columns["calibrated"].tolist()
     for clip in clips:
-        if clip.camera not in ids or clip.camera not in cameras:
+        if clip.camera not in ids or clip.camera not in calibrated:
             raise DataError(
-                f"{path.parent}: camera {clip.camera} is not both in annot.mat ({ids}) and in camera.calibration ({[*cameras]})."
+                f"{path.parent}: camera {clip.camera} is not both in annot.mat ({ids}) and in camera.calibration ({calibrated})."
             )
-        place = ids.index(clip.camera)
-        rows = {key: _cell(path, content[key], (key, place), width) for key, width in keys.items()}
-        if len({len(row) for row in rows.values()}) != 1:
-            raise DataError(
-                f"{path}: camera {clip.camera} has {[len(row) for row in rows.values()]} rows in {[*keys]}, expected as many in each."
-            )
-        count = len(rows["annot3"])
+        if f"{keys[-1]} {clip.camera}" not in columns:
+            raise DataError(f"{path} lacks {keys[-1]}. Expected {', '.join(keys)}. {_AGAIN}")
+        rows = {key: columns.pop(f"{key} {clip.camera}").astype(np.float64) for key in keys}
+        place, count = calibrated.index(clip.camera), len(rows["annot3"])
         yield Annotated(
             clip=clip,
             skeleton="mpi28",
@@ -59,20 +72,44 @@ def load_train(root: Path, clips: Sequence[Clip], *, universal: bool) -> Iterato
             keypoints=rows["annot2"].reshape(count, 28, 2),
             valid=np.ones(count, dtype=bool),
             activity=None,
-            camera=cameras[clip.camera],
+            camera=Camera(columns["intrinsics"][place], np.zeros(5), columns["world_to_camera"][place]),
+            sha256=hashes[path],
         )
 
 
-def _mat5(path: Path, keys: Sequence[str]) -> Mapping[str, np.ndarray]:
+def _train_columns(path: Path, calibration: Path) -> Columns:
+    """A sequence as the arrays of an index: "annot3 5" and the like, (F, width), for each of its cameras; and the cameras."""
+    cameras = load_calibration(calibration)
+    content = _mat5(path, ("annot2", "annot3", "cameras"), ("univ_annot3",))
+    ids = [int(np.ravel(entry)[0]) for entry in np.ravel(content["cameras"])]
+    columns = {
+        "in mat": np.array(ids),
+        "calibrated": np.array(list(cameras)),
+        "intrinsics": np.array([camera.intrinsics for camera in cameras.values()]),
+        "world_to_camera": np.array([camera.world_to_camera for camera in cameras.values()]),
+    }
+    for camera in (camera for camera in CAMERAS if camera in ids and camera in cameras):
+        place = ids.index(camera)
+        rows = {key: _cell(path, content[key], (key, place), width) for key, width in _WIDTHS.items() if key in content}
+        if len({len(row) for row in rows.values()}) != 1:
+            raise DataError(
+                f"{path}: camera {camera} has {[len(row) for row in rows.values()]} rows in {[*rows]}, expected as many in each."
+            )
+        columns |= {f"{key} {camera}": narrowed(row) for key, row in rows.items()}
+    return columns
+
+
+def _mat5(path: Path, keys: Sequence[str], more: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """The variables ``keys`` of a mat file, and of ``more`` those that are there."""
     import scipy.io
     from scipy.io.matlab import MatReadError
 
     try:
-        content = scipy.io.loadmat(path, variable_names=list(keys))
+        content = scipy.io.loadmat(path, variable_names=[*keys, *more])
     except FileNotFoundError as error:
-        raise DataError(f"No {path}. Expected the annotation of the sequence. Download the sequence again.") from error
+        raise DataError(f"No {path}. Expected the annotation of the sequence. {_AGAIN}") from error
     except NotImplementedError as error:
-        raise DataError(f"{path} is a v7.3 mat (HDF5), expected MATLAB v5 as published. Download the sequence again.") from error
+        raise DataError(f"{path} is a v7.3 mat (HDF5), expected MATLAB v5 as published. {_AGAIN}") from error
     except (
         OSError,
         ValueError,
@@ -85,10 +122,10 @@ def _mat5(path: Path, keys: Sequence[str]) -> Mapping[str, np.ndarray]:
         zlib.error,
         MatReadError,
     ) as error:
-        raise DataError(f"{path} is no whole mat file ({type(error).__name__}: {error}). Download the sequence again.") from error
+        raise DataError(f"{path} is no whole mat file ({type(error).__name__}: {error}). {_AGAIN}") from error
     missing = [key for key in keys if key not in content]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Expected {', '.join(keys)}. Download the sequence again.")
+        raise DataError(f"{path} lacks {', '.join(missing)}. Expected {', '.join(keys)}. {_AGAIN}")
     return content
 
 
@@ -98,46 +135,59 @@ def _cell(path: Path, cell: np.ndarray, key: tuple[str, int], width: int) -> np.
     entry = flat[key[1]] if cell.dtype == object and key[1] < len(flat) else None
     if not isinstance(entry, np.ndarray) or entry.dtype.kind not in "iuf" or entry.ndim != 2 or entry.shape[1] != width:
         shape = getattr(entry, "shape", "nothing")
-        raise DataError(
-            f"{path}: '{key[0]}' holds {shape} for its camera number {key[1]}, expected (F, {width}). Download the sequence again."
-        )
+        raise DataError(f"{path}: '{key[0]}' holds {shape} for its camera number {key[1]}, expected (F, {width}). {_AGAIN}")
     return entry.astype(np.float64)
 
 
 def load_test(root: Path, clip: Clip) -> Annotated:
-    """A sequence of the test set of an annot_data.mat (HDF5), with the camera that fits it. Raises DataError."""
+    """A sequence of the test set of an annot_data.mat (HDF5), with the camera that fits it, out of its index or parsed and indexed.
+
+    Raises DataError.
+    """
+    path = annotation_file(root, clip)
+    columns, hashes = indexed_with_hashes("3dhp-test", _INDEX_VERSION, [path], lambda: _test_columns(path, clip), rules={"clip": clip.name})
+    rows = {key: columns[key].astype(np.float64) for key in _SHAPES}
+    return Annotated(
+        clip=clip,
+        skeleton="mpi17",
+        joints=rows["annot3"] / 1000,
+        universal=rows["univ_annot3"] / 1000,
+        keypoints=rows["annot2"],
+        valid=rows["valid_frame"] != 0,
+        activity=np.nan_to_num(rows["activity_annotation"]).astype(int),
+        camera=Camera(columns["intrinsics"], columns["distortion"]),
+        sha256=hashes[path],
+    )
+
+
+def _test_columns(path: Path, clip: Clip) -> Columns:
+    """A sequence of the test set as the arrays of an index: those of the file without their axis of one, and its camera."""
+    rows = _mat7(path, clip)
+    valid = rows["valid_frame"] != 0
+    camera = fitted_camera(path, clip, (rows["annot3"] / 1000)[valid], rows["annot2"][valid])
+    cameras = {"intrinsics": camera.intrinsics, "distortion": camera.distortion}
+    return {**{key: narrowed(array) for key, array in rows.items()}, **cameras}
+
+
+def _mat7(path: Path, clip: Clip) -> dict[str, np.ndarray]:
     import h5py
 
-    path = annotation_file(root, clip)
-    shapes = {"annot2": (1, 17, 2), "annot3": (1, 17, 3), "univ_annot3": (1, 17, 3), "valid_frame": (1,), "activity_annotation": (1,)}
     again = "Get the test set again."
     try:
         with h5py.File(path, "r") as file:
-            there = {key: file[key][()] for key in shapes if isinstance(file.get(key), h5py.Dataset)}
+            there = {key: file[key][()] for key in _SHAPES if isinstance(file.get(key), h5py.Dataset)}
     except FileNotFoundError as error:
         raise DataError(f"No {path}. Expected the annotation of {clip.name}. {again}") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no whole mat file of v7.3, that is HDF5 ({error}). {again}") from error
-    missing = [key for key in shapes if key not in there]
+    missing = [key for key in _SHAPES if key not in there]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Expected {', '.join(shapes)}. {again}")
-    for key, shape in shapes.items():
+        raise DataError(f"{path} lacks {', '.join(missing)}. Expected {', '.join(_SHAPES)}. {again}")
+    for key, shape in _SHAPES.items():
         found = there[key]
         if found.dtype.kind not in "iuf" or found.shape != (*there["annot3"].shape[:1], *shape):
             raise DataError(f"{path}: '{key}' has shape {found.shape}, expected {('F', *shape)} of numbers. {again}")
-    rows = {key: array.astype(np.float64)[:, 0] for key, array in there.items()}
-    valid = rows["valid_frame"] != 0
-    joints = rows["annot3"] / 1000
-    return Annotated(
-        clip=clip,
-        skeleton="mpi17",
-        joints=joints,
-        universal=rows["univ_annot3"] / 1000,
-        keypoints=rows["annot2"],
-        valid=valid,
-        activity=np.nan_to_num(rows["activity_annotation"]).astype(int),
-        camera=fitted_camera(path, clip, joints[valid], rows["annot2"][valid]),
-    )
+    return {key: array.astype(np.float64)[:, 0] for key, array in there.items()}
 
 
 def fitted_camera(path: Path, clip: Clip, joints: np.ndarray, keypoints: np.ndarray) -> Camera:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
-from hpsbench.datasets.base_3dpw_files import fingerprint_of, number_against
+from hpsbench.datasets.base import Entry, FrameCounts
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, number_against
+from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_mpi_inf_3dhp import (
     ACTIVITIES,
     AT_50_FPS,
@@ -27,13 +28,13 @@ from hpsbench.datasets.base_mpi_inf_3dhp import (
 from hpsbench.datasets.base_mpi_inf_3dhp_cut import BOX_RULES, FRAME_RULES, NOT_IN_STEP, PAST, Cut, Rule, cut, reasons_of, usable_rows
 from hpsbench.datasets.base_mpi_inf_3dhp_files import Annotated, load_test, load_train
 from hpsbench.errors import DataError, UnknownNameError
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Card
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
 
 
-class Mpi3DHP(Dataset):
+class Mpi3DHP(ColumnDataset):
     """MPI-INF-3DHP as its scripts download it: S1 to S8, and TS1 to TS6 in mpi_inf_3dhp_test_set (or directly in the folder).
 
     ``split``: a subset by name (``SUBSETS``), of which every sequence and view must be there; an id holds "train" or "test", so that
@@ -80,11 +81,9 @@ class Mpi3DHP(Dataset):
         self.root = Path(root)
         self.rule = Rule(frames, bbox, bbox_scale, skeleton, self.universal)
         self._check_files(wanted)
-        files = list(dict.fromkeys(annotation_file(self.root, clip) for clip in wanted))
         self._cuts: list[Cut] = []
-        self._places: list[tuple[int, int]] = []
-        counts = self._read(wanted)
-        super().__init__([self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(files))
+        columns, counts, fingerprint = self._read(wanted)
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     def _check_files(self, wanted: list[Clip]) -> None:
         """Raises DataError where a sequence is not there, before anything long has begun."""
@@ -108,11 +107,14 @@ class Mpi3DHP(Dataset):
             else:
                 yield from load_train(self.root, clips, universal=self.universal)
 
-    def _read(self, wanted: list[Clip]) -> FrameCounts:
+    def _read(self, wanted: list[Clip]) -> tuple[list[SampleColumns], FrameCounts, str]:
+        """The kept samples of each view, the counts, and the fingerprint."""
         step = FRAME_RULES[self.rule.frames].step
         dropped = dict.fromkeys(reasons_of(self.rule), 0)
-        total, listed = 0, {}
+        total, listed, hashes, columns = 0, {}, {}, []
         for found in self._annotated(wanted):
+            file = annotation_file(self.root, found.clip)
+            hashes[f"{file.parent.name}/{file.name}"] = found.sha256
             count = len(found.joints)
             usable = count if found.clip.usable is None else min(count, found.clip.usable)
             rows = np.arange(0, usable, step)
@@ -121,51 +123,51 @@ class Mpi3DHP(Dataset):
             if step > 1:
                 dropped[NOT_IN_STEP] += usable - len(rows)
             made = cut(found, rows, self.rule, sequence_folder(self.root, found.clip), listed)
-            kept = usable_rows(made, usable, self.rule, dropped)
-            self._places += [(len(self._cuts), int(row)) for row in np.flatnonzero(kept)]
+            columns.append(self._columns_of(made, np.flatnonzero(usable_rows(made, usable, self.rule, dropped))))
             self._cuts.append(made)
-        return FrameCounts(total, len(self._places), dropped)
+        return columns, FrameCounts(total, sum(map(len, columns)), dropped), fingerprint_of_hashes(hashes)
 
-    def _entry(self, c: int, row: int) -> Entry:
-        made = self._cuts[c]
-        stem, frame = f"{self.name}/{made.clip.split}/{made.clip.name}", int(made.frames[row])
-        return Entry(f"{stem}/{frame:05d}/0", f"{stem}/{frame:05d}", f"{stem}/0", frame)
-
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample: a few slices, the picture unread."""
-        entry, (c, row) = self._entries[i], self._places[i]
-        made = self._cuts[c]
-        truth = Truth(
-            joints=made.joints[row],
+    def _columns_of(self, made: Cut, rows: np.ndarray) -> SampleColumns:
+        stem, count = f"{self.name}/{made.clip.split}/{made.clip.name}", len(made.frames)
+        keys = [(f"{stem}/{frame:05d}", frame) for frame in made.frames[rows].tolist()]
+        return SampleColumns(
+            entries=[Entry(f"{key}/0", key, f"{stem}/0", frame) for key, frame in keys],
+            rows=rows,
+            sequence=made.clip.name,
+            image_size=made.clip.size,
+            read=made.pictures.read,
+            boxes_xyxy=made.boxes,
+            intrinsics=[made.camera.intrinsics] * count,
             skeleton=self.rule.skeleton,
-            joints2d=made.joints2d[row],
-            valid=made.valid[row],
-            keypoints2d=made.keypoints[row],
+            joints=made.joints,
+            joints2d=made.joints2d,
+            valid=made.valid,
+            genders=["neutral"] * count,
+            keypoints2d=made.keypoints,
             keypoints_skeleton=self.rule.skeleton,
         )
-        view = View(made.pictures.reader(entry.frame), entry.image_key, made.boxes[row], made.camera.intrinsics)
-        return Sample(entry.id, view, truth, made.clip.name, entry.track, entry.frame, made.clip.size)
 
     def camera_of(self, i: int) -> Camera:
         """The camera of the ``i``-th sample with its lens distortion, which a View does not hold."""
-        return self._cuts[self._places[i][0]].camera
+        return self._cuts[self.sequence_at(i)].camera
 
     def frames_per_second(self, i: int) -> int | None:
         """Of the ``i``-th sample's sequence: 25 or 50; None in the test set, which does not tell."""
-        clip = self._cuts[self._places[i][0]].clip
+        clip = self._cuts[self.sequence_at(i)].clip
         return None if clip.split == "test" else 50 if (clip.subject, clip.sequence) in AT_50_FPS else 25
 
     @property
     def scenes(self) -> list[str]:
         """The scene of each sample, in order: "green-screen" (and all of the train set), "studio" or "outdoor"."""
-        scenes = [SCENES[made.clip.subject] if made.clip.split == "test" else "green-screen" for made in self._cuts]
-        return [scenes[c] for c, _ in self._places]
+        clips = [(made.clip, len(part)) for made, part in zip(self._cuts, self._columns, strict=True)]
+        return [SCENES[clip.subject] if clip.split == "test" else "green-screen" for clip, count in clips for _ in range(count)]
 
     @property
     def activities(self) -> list[str | None]:
         """The activity of each sample, in order, by one of seven names; None in the train set, and where the file has another number."""
-        cuts = self._cuts
-        numbers = [0 if cuts[c].activity is None else int(cuts[c].activity[row]) for c, row in self._places]
+        numbers = []
+        for made, part in zip(self._cuts, self._columns, strict=True):
+            numbers += [0] * len(part) if made.activity is None else made.activity[part.rows].tolist()
         return [ACTIVITIES[number - 1] if 1 <= number <= len(ACTIVITIES) else None for number in numbers]
 
     @classmethod
