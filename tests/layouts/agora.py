@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -77,6 +77,11 @@ def _view(shot: AgoraShot) -> tuple[np.ndarray, np.ndarray]:
     """World to camera: v_cam = V (w - c)."""
     V = _about(0, shot.pitch) @ _about(1, -shot.camera_yaw)
     return V, _unreal_to_opencv(shot.camera_cm) + np.array(shot.ground)
+
+
+def turn(shot: AgoraShot, yaw: float) -> np.ndarray:
+    """(3, 3): directions of the frame of a scan of that yaw in the camera frame."""
+    return _view(shot)[0] @ _about(1, yaw - 90) @ np.diag([1.0, -1.0, -1.0])
 
 
 def position_cm(shot: AgoraShot, person: AgoraPerson) -> np.ndarray:
@@ -179,9 +184,18 @@ def smplx_fit(person: AgoraPerson) -> bytes:
 
 
 def write_agora(
-    root: Path, some: Sequence[AgoraShot], *, size: tuple[int, int] = SMALL, split: str = "validation", missing: Sequence[str] = ()
+    root: Path,
+    some: Sequence[AgoraShot],
+    *,
+    size: tuple[int, int] = SMALL,
+    split: str = "validation",
+    missing: Sequence[str] = (),
+    pictures: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Lay the shots out below ``root`` in two tables per model; images named in ``missing`` are left out."""
+    """Lay the shots out below ``root`` in two tables per model; images named in ``missing`` are left out.
+
+    ``pictures``: {image: RGB of ``size``}; None: nearly empty ones.
+    """
     folder = root / (f"{split}_0" if split == "train" else split)
     folder.mkdir(parents=True, exist_ok=True)
     for model, name in (("smpl", "SMPL"), ("smplx", "SMPLX")):
@@ -196,14 +210,18 @@ def write_agora(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(fit(person))
         if shot.image not in missing:
-            write_image(folder, shot.image, size)
+            write_image(folder, shot.image, size, None if pictures is None else pictures[shot.image])
 
 
-def write_image(folder: Path, image: str, size: tuple[int, int]) -> None:
-    """A nearly empty picture; its red tells the size."""
+def write_image(folder: Path, image: str, size: tuple[int, int], rgb: np.ndarray | None = None) -> None:
+    """The picture ``rgb``, or a nearly empty one whose red tells the size."""
     suffix = "" if size == FULL else f"_{size[0]}x{size[1]}"
-    picture = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-    picture[:, :, 2] = size[0] // 20
+    if rgb is None:
+        picture = np.zeros((size[1], size[0], 3), dtype=np.uint8)
+        picture[:, :, 2] = size[0] // 20
+    else:
+        assert rgb.shape == (size[1], size[0], 3)
+        picture = rgb[..., ::-1]
     cv2.imwrite(str(folder / f"{image}{suffix}.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
 

@@ -5,6 +5,7 @@ written down a second time on purpose.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -83,6 +84,8 @@ _RAW_FROM_17 = (
 )
 _BESIDE = {4: 3, 5: 3, 9: 8, 10: 8, 20: 19, 21: 19, 22: 19, 23: 19, 28: 27, 29: 27, 30: 27, 31: 27}
 MOCAP_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+# Two of them that no score of the 14 joints takes.
+SPINE, HEAD = 12, 14
 LEFT_FIRST_17 = [0, 6, 7, 8, 1, 2, 3, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 
 
@@ -105,6 +108,17 @@ class Take:
 
     def clip(self, camera: int) -> str:
         return f"s_{self.subject:02d}_act_{self.action:02d}_subact_{self.subaction:02d}_ca_{camera + 1:02d}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one camera shows of a take: the JPEG of each frame, and the boxes (F, 4) xyxy px that the 2D annotation is to fill.
+
+    The 2D of spine and head stand on the corners of the box, as no measured joint reaches it.
+    """
+
+    pictures: Sequence[bytes]
+    boxes_xyxy: np.ndarray
 
 
 def raw32(joints17: np.ndarray) -> np.ndarray:
@@ -147,9 +161,9 @@ def seen(take: Take, camera: int, points: np.ndarray | None = None) -> np.ndarra
     return ((take.world if points is None else points) - pose[3:] / 1000) @ euler(pose[:3]).T
 
 
-def pixels(points: np.ndarray, camera: int) -> np.ndarray:
+def pixels(points: np.ndarray, camera: int, lenses: np.ndarray = LENSES) -> np.ndarray:
     """Camera-frame points on the picture: radial and tangential distortion by the release's formula, point by point."""
-    fx, fy, cx, cy, k1, k2, k3, p1, p2 = LENSES[camera]
+    fx, fy, cx, cy, k1, k2, k3, p1, p2 = lenses[camera]
     out = np.empty((*points.shape[:-1], 2))
     for place in np.ndindex(points.shape[:-1]):
         x, y = points[place][0] / points[place][2], points[place][1] / points[place][2]
@@ -160,7 +174,7 @@ def pixels(points: np.ndarray, camera: int) -> np.ndarray:
     return out
 
 
-def write_metadata(root: Path) -> Path:
+def write_metadata(root: Path, lenses: np.ndarray = LENSES) -> Path:
     """Release-v1.2/metadata.xml: names, camera ids and ``w0``, its 300 numbers between brackets, a single space between two."""
     subjects = [f"S{s}" for s in range(1, 12)]
     rows = [["", "", *subjects]]
@@ -169,7 +183,7 @@ def write_metadata(root: Path) -> Path:
             default = f"{ACTION_NAMES[action - 1]} 1" if subaction == 1 else ACTION_NAMES[action - 1]
             rows.append([str(action), str(subaction), *(NAMES.get((s, action, subaction), default) for s in range(1, 12))])
     mapping = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    numbers = np.concatenate([rig().reshape(-1), LENSES.reshape(-1)])
+    numbers = np.concatenate([rig().reshape(-1), lenses.reshape(-1)])
     assert len(numbers) == 300
     text = (
         '<?xml version="1.0"?>\n<metadata>\n'
@@ -202,9 +216,21 @@ def write_cdf(path: Path, pose: np.ndarray, *, variable: str = "Pose", compress:
     file.close()
 
 
-def write_raw(root: Path, takes: list[Take], *, mono: bool = True, pictures: str = "video", cameras=(0, 1, 2, 3)) -> None:
-    """The release's tree. ``pictures``: "video" (one frame more than poses), "images" (SPIN's names), "none"."""
-    write_metadata(root)
+def write_raw(
+    root: Path,
+    takes: list[Take],
+    *,
+    mono: bool = True,
+    pictures: str = "video",
+    cameras=(0, 1, 2, 3),
+    lenses: np.ndarray = LENSES,
+    shown: Mapping[str, Shown] | None = None,
+) -> None:
+    """The release's tree. ``pictures``: "video" (one frame more than poses), "images" (SPIN's names), "none".
+
+    ``lenses`` (4, 9): what the metadata says of the cameras. ``shown``: pictures and boxes by the clips' names, in the place of drawn ones.
+    """
+    write_metadata(root, lenses)
     for take in takes:
         features = root / f"S{take.subject}" / "MyPoseFeatures"
         frames = len(take.world)
@@ -213,17 +239,24 @@ def write_raw(root: Path, takes: list[Take], *, mono: bool = True, pictures: str
         write_cdf(features / "D3_Positions" / f"{take.name}.cdf", take.world.reshape(frames, 96) * 1000, compress=6)
         for camera in cameras:
             joints = seen(take, camera)
-            flat, stem = pixels(joints, camera), f"{take.name}.{IDS[camera]}"
+            flat, stem = pixels(joints, camera, lenses), f"{take.name}.{IDS[camera]}"
+            given = None if shown is None else shown[take.clip(camera)]
+            if given is not None:
+                flat[:, SPINE], flat[:, HEAD] = given.boxes_xyxy[:, :2], given.boxes_xyxy[:, 2:]
             if mono:
                 write_cdf(features / "D3_Positions_mono" / f"{stem}.cdf", joints.reshape(frames, 96) * 1000)
             write_cdf(features / "D3_Positions_mono_universal" / f"{stem}.cdf", joints.reshape(frames, 96) * 1130)
             write_cdf(features / "D2_Positions" / f"{stem}.cdf", flat.reshape(frames, 64))
             if camera in (0, 3):
                 write_masks(root / f"S{take.subject}" / "MySegmentsMat" / "ground_truth_bb" / f"{stem}.mat", flat, SIZES[camera])
-            if pictures == "video":
+            flat_name = f"S{take.subject}_{stem.replace(' ', '_')}"
+            if given is not None:
+                (root / "images").mkdir(exist_ok=True)
+                for i, jpeg in enumerate(given.pictures):
+                    (root / "images" / f"{flat_name}_{i + 1:06d}.jpg").write_bytes(jpeg)
+            elif pictures == "video":
                 write_video(root / f"S{take.subject}" / "Videos" / f"{stem}.mp4", flat, SIZES[camera])
             elif pictures == "images":
-                flat_name = f"S{take.subject}_{stem.replace(' ', '_')}"
                 write_images(root / "images", f"{flat_name}_{{:06d}}.jpg", flat, SIZES[camera], range(frames))
 
 

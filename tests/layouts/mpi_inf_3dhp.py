@@ -4,6 +4,8 @@ Everything here is from the description of the data and nothing from the reader:
 written down a second time on purpose.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -32,8 +34,25 @@ FIRST_K = (1497.693, 1497.103, 1024.704, 1051.394)
 OUTDOOR_LENS = (-0.276859611, 0.131125256, -0.000360494, -0.001149441, -0.049318332)
 
 
-def train_intrinsics(camera: int) -> np.ndarray:
-    fx, fy, cx, cy = FIRST_K
+# Two of the 28 that no score of the 14 joints takes.
+SPINE, HEAD = 3, 6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What camera 0 shows: the JPEG of each row, its intrinsics (fx, fy, cx, cy) px, and the boxes (F, 4) xyxy px that annot2 is to fill.
+
+    The 2D of spine and head stand on the corners of the box, as no other joint reaches it. ``others``: the one JPEG of each other camera.
+    """
+
+    pictures: Sequence[bytes]
+    intrinsics: tuple[float, float, float, float]
+    boxes_xyxy: np.ndarray
+    others: bytes
+
+
+def train_intrinsics(camera: int, first: tuple[float, float, float, float] = FIRST_K) -> np.ndarray:
+    fx, fy, cx, cy = first
     return np.array([[fx + 2 * camera, 0, cx - camera], [0, fy + 2 * camera, cy + camera], [0, 0, 1]])
 
 
@@ -90,12 +109,15 @@ def cells(rows: list[np.ndarray]) -> np.ndarray:
     return cell
 
 
-def train_annotations(world: np.ndarray) -> dict[str, np.ndarray]:
+def train_annotations(world: np.ndarray, shown: Shown | None = None) -> dict[str, np.ndarray]:
     """The variables of annot.mat for world joints (F, 28, 3) m, y up."""
     views = [train_seen(world, camera) for camera in range(CAMERAS)]
-    count = len(world)
+    count, first = len(world), FIRST_K if shown is None else shown.intrinsics
+    flat = [pixels(view, train_intrinsics(c, first)) for c, view in enumerate(views)]
+    if shown is not None:
+        flat[0][:, SPINE], flat[0][:, HEAD] = shown.boxes_xyxy[:, :2], shown.boxes_xyxy[:, 2:]
     return {
-        "annot2": cells([pixels(view, train_intrinsics(c)).reshape(count, 56) for c, view in enumerate(views)]),
+        "annot2": cells([points.reshape(count, 56) for points in flat]),
         "annot3": cells([1000 * view.reshape(count, 84) for view in views]),
         "univ_annot3": cells([1000 * universal(view, 4).reshape(count, 84) for view in views]),
         "cameras": np.arange(CAMERAS, dtype=np.uint8)[None],
@@ -103,11 +125,11 @@ def train_annotations(world: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def calibration_text() -> str:
+def calibration_text(first: tuple[float, float, float, float] = FIRST_K) -> str:
     lines = ["Skeletool Camera Calibration File V1.0"]
     for camera in range(CAMERAS):
         K = np.eye(4)
-        K[:3, :3] = train_intrinsics(camera)
+        K[:3, :3] = train_intrinsics(camera, first)
         lines += [
             f"name          {camera}",
             "  sensor      10 10",
@@ -129,13 +151,24 @@ def write_train(
     pictures: str = "video",
     cameras=range(CAMERAS),
     frames: int | None = None,
+    shown: Shown | None = None,
 ) -> None:
-    """One sequence. ``pictures``: "video" (avi), "spin" or "hybrik" (extracted frames), of the first ``frames`` rows of the annotation."""
+    """One sequence. ``pictures``: "video" (avi), "spin" or "hybrik" (extracted frames), of the first ``frames`` rows of the annotation.
+
+    ``shown``: what camera 0 shows, in the place of drawn pictures, as "spin" has them; the other cameras then have one picture each.
+    """
     folder = root / f"S{subject}" / f"Seq{sequence}"
     folder.mkdir(parents=True)
-    annotations = train_annotations(world)
+    annotations = train_annotations(world, shown)
     scipy.io.savemat(folder / "annot.mat", annotations, format="5", do_compression=True)
-    (folder / "camera.calibration").write_text(calibration_text())
+    (folder / "camera.calibration").write_text(calibration_text(FIRST_K if shown is None else shown.intrinsics))
+    if shown is not None:
+        for camera in cameras:
+            view = folder / "imageFrames" / f"video_{camera}"
+            view.mkdir(parents=True)
+            for i, jpeg in enumerate([shown.others] if camera else shown.pictures):
+                (view / f"frame_{i + 1:06d}.jpg").write_bytes(jpeg)
+        return
     for camera in cameras:
         flat = annotations["annot2"][camera, 0].reshape(len(world), 28, 2)[:frames]
         images = [picture(points, (SIDE, SIDE), i) for i, points in enumerate(flat)]

@@ -14,7 +14,8 @@ WIDTH, HEIGHT = 2048, 1536
 @dataclass(frozen=True)
 class StudioPerson:
     """One record. ``local`` (24, 3) and ``lsp_local`` (14, 3) m: joints of SMPL under ``rotvecs`` and ``betas`` with no translation,
-    ``rest_pelvis`` (3,) m. ``trans`` is in calibration units, world frame; ``extri`` (4, 4) world to camera in those units."""
+    ``rest_pelvis`` (3,) m. ``trans`` is in calibration units, world frame; ``extri`` (4, 4) world to camera in those units.
+    ``box_xyxy`` (4,) px: the annotated box; None: 20 px about the joints."""
 
     rotvecs: np.ndarray
     betas: np.ndarray
@@ -25,6 +26,7 @@ class StudioPerson:
     scale: float
     extri: np.ndarray
     intri: np.ndarray
+    box_xyxy: np.ndarray | None = None
 
 
 def in_units(person: StudioPerson, points: np.ndarray) -> np.ndarray:
@@ -42,10 +44,11 @@ def pixels(person: StudioPerson, points: np.ndarray) -> np.ndarray:
 
 def record(key: str, person: StudioPerson) -> dict:
     joints2d, lsp2d = pixels(person, person.local), pixels(person, person.lsp_local)
+    box = np.concatenate([joints2d.min(0) - 20, joints2d.max(0) + 20]) if person.box_xyxy is None else person.box_xyxy
     return {
         "img_path": f"images\\{key}.jpg",
         "mask_path": f"masks\\{key}.png",
-        "bbox": [(joints2d.min(0) - 20).tolist(), (joints2d.max(0) + 20).tolist()],
+        "bbox": box.reshape(2, 2).tolist(),
         "intri": person.intri.tolist(),
         "extri": person.extri.tolist(),
         "pose": person.rotvecs.reshape(1, 72).tolist(),
@@ -59,14 +62,21 @@ def record(key: str, person: StudioPerson) -> dict:
     }
 
 
-def write_threedoh(root: Path, people: Sequence[StudioPerson], *, folder: str = "testset") -> None:
-    """One split of the people; masks (the left half visible) in a train folder only, though every record names one."""
+def write_threedoh(root: Path, people: Sequence[StudioPerson], *, folder: str = "testset", pictures: Sequence[bytes] | None = None) -> None:
+    """One split of the people; masks (the left half visible) in a train folder only, though every record names one.
+
+    ``pictures``: the JPEG of each person; None: grey ones.
+    """
     (root / folder / "images").mkdir(parents=True)
     annotations = {f"{i:05d}": record(f"{i:05d}", person) for i, person in enumerate(people)}
     (root / folder / "annots.json").write_text(json.dumps(annotations))
     for i, key in enumerate(annotations):
         picture = np.full((HEIGHT, WIDTH, 3), 20 * i, dtype=np.uint8)
-        cv2.imwrite(str(root / folder / "images" / f"{key}.jpg"), picture)
+        path = root / folder / "images" / f"{key}.jpg"
+        if pictures is None:
+            cv2.imwrite(str(path), picture)
+        else:
+            path.write_bytes(pictures[i])
         if folder.startswith("train"):
             (root / folder / "masks").mkdir(exist_ok=True)
             mask = np.zeros_like(picture)

@@ -162,6 +162,56 @@ def write_miniature(root: Path, bodies, miniatures: tuple[Miniature, ...] | None
     return made
 
 
+@dataclass(frozen=True)
+class SeenPerson:
+    """One person in one image, camera frame: ``rotvecs`` (24, 3), ``betas`` (10,), ``trans`` (3,) m of a body whose pelvis at rest is
+    ``rest_pelvis`` (3,) m, its ``joints`` (24, 3) m, its gender "m" or "f", and the box (4,) xyxy px that poses2d is to fill."""
+
+    rotvecs: np.ndarray
+    betas: np.ndarray
+    trans: np.ndarray
+    rest_pelvis: np.ndarray
+    joints: np.ndarray
+    gender: str
+    box_xyxy: np.ndarray
+
+
+def write_seen(root: Path, name: str, person: SeenPerson, jpeg: bytes, *, camera: np.ndarray, intrinsics: np.ndarray) -> None:
+    """A test sequence ``name`` of one image and one person; ``camera`` (4, 4) world to camera, ``intrinsics`` (3, 3) px.
+
+    poses2d is a detector's: two of its points stand on the corners of the box, the others in its middle.
+    """
+    R, t = camera[:3, :3], camera[:3, 3]
+    poses = person.rotvecs.copy()
+    poses[0] = cv2.Rodrigues(R.T @ cv2.Rodrigues(poses[0])[0])[0][:, 0]
+    keypoints = np.tile([*(person.box_xyxy[:2] + person.box_xyxy[2:]) / 2, 0.8], (18, 1))
+    keypoints[0, :2], keypoints[1, :2] = person.box_xyxy[:2], person.box_xyxy[2:]
+    J0 = person.rest_pelvis
+    trans = R.T @ (person.trans + J0 - t) - J0
+    record = {
+        "sequence": name,
+        "img_frame_ids": np.array([0]),
+        "poses": [poses.reshape(1, 72)],
+        "trans": [trans[None]],
+        "poses_60Hz": [np.repeat(poses.reshape(1, 72), 2, axis=0)],
+        "trans_60Hz": [np.repeat(trans[None], 2, axis=0)],
+        "jointPositions": [((person.joints - t) @ R).reshape(1, 72)],
+        "poses2d": [keypoints.T[None]],
+        "betas": [person.betas],
+        "betas_clothed": [person.betas],
+        "genders": [person.gender],
+        "texture_maps": [],
+        "cam_poses": camera[None],
+        "campose_valid": [np.array([1])],
+        "cam_intrinsics": intrinsics,
+    }
+    pickles, images = root / "sequenceFiles" / "test", root / "imageFiles" / name
+    pickles.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True)
+    (pickles / f"{name}.pkl").write_bytes(python2_pickle(record))
+    (images / "image_00000.jpg").write_bytes(jpeg)
+
+
 def _picture(size: tuple[int, int], joints2d: np.ndarray, number: int) -> bytes:
     """A grey level that tells the image's number, with the joints as small discs, as JPEG."""
     image = np.full((size[1], size[0], 3), 40 + 20 * number, dtype=np.uint8)
