@@ -18,9 +18,8 @@ from writers import threedpw
 
 from hpsbench.datasets.base import open_dataset
 from hpsbench.image import cut, decode_image, encode_jpeg
-from hpsbench.models.niki import Niki
 from hpsbench.skeleton import JOINT_NAMES
-from hpsbench.types import Prediction, Sample, ViewBatch
+from hpsbench.types import Sample
 
 FOCAL = 28 / 36 * 1280
 # (width, height) px of the window, and where the principal point is in it.
@@ -42,13 +41,6 @@ CHOSEN = (
 UNITS = (6.71, 7.0, 7.24, 6.9)
 # The front camera of Human3.6M, the fourth; it is the one of the split "spin-p2".
 FRONT = 3
-
-
-class SteadyNiki(Niki):
-    """The bundled model under one sample id for everybody: ``niki`` draws its padding noise by the id, which names the dataset."""
-
-    def predict(self, batch: ViewBatch) -> Prediction:
-        return super().predict(replace(batch, ids=("somebody",) * len(batch)))
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,16 @@ equal:
 - The test set of MPI-INF-3DHP and the real cameras of Human3.6M have other focal lengths than AGORA: the same person is another picture
   there. The train set and the raw release tell their cameras in a file.
 - 3DPW gives a gender, 3DOH50K and AGORA's fits do not: the truth is the neutral body in all (gt_gender).
-- ``niki`` fills its flow up with noise that is drawn by the sample's id, and an id names the dataset: the model here is the bundled one
-  under one id for everybody (``SteadyNiki``).
 """
 
 import sys
 
 import numpy as np
 import pytest
-import same_people
 import torch
 from fakes import exact_bodies
 from layouts import agora, h36m, mpi_inf_3dhp
-from same_people import CHOSEN, FOCAL, FRONT, UNITS, WRITERS, SteadyNiki, by_name, chosen_people, write_3doh, write_agora, write_h36m
+from same_people import CHOSEN, FOCAL, FRONT, UNITS, WRITERS, by_name, chosen_people, write_3doh, write_agora, write_h36m
 
 from hpsbench.body.bodies import load_bodies
 from hpsbench.cli.main import main
@@ -32,6 +29,7 @@ from hpsbench.evaluate import evaluate
 from hpsbench.evaluate.rows import read_rows
 from hpsbench.image import crop_square, square_of_box
 from hpsbench.models.base import Model
+from hpsbench.models.niki import Niki
 from hpsbench.protocol import load_protocol
 from hpsbench.skeleton import subset
 from hpsbench.types import Card, CropSpec, Prediction
@@ -68,7 +66,7 @@ def written(tmp_path_factory, people):
 
 @pytest.fixture(scope="module")
 def niki():
-    return SteadyNiki((), load_bodies(None), torch.device("cpu"))
+    return Niki((), load_bodies(None), torch.device("cpu"))
 
 
 class Blind(Model):
@@ -121,7 +119,7 @@ def errors(layout, root, model, out, **rules):
 
 def typed(layout, root, out):
     """The same of ``hpsbench eval`` with the bundled model."""
-    words = ["eval", "--model", f"{same_people.__file__}:SteadyNiki", "--body", "openhps", "--limit", len(CHOSEN)]
+    words = ["eval", "--model", "niki", "--body", "openhps", "--limit", len(CHOSEN)]
     words += ["--protocol", protocol_of(layout, out), "--data", root, "--out", out / layout]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["hpsbench", *map(str, words)])
