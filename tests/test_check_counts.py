@@ -70,6 +70,7 @@ class TestCounts:
         assert status == 0
         lines = {" ".join(line.split()) for line in out.splitlines()}
         assert lines >= EXPECTED, "\n".join(sorted(lines))
+        assert sum(line.startswith(("3dpw occ does not open:", "3dpw pc does not", "3dpw crowd does not")) for line in lines) == 3
         assert {"emdb not found", "openhps not found", "h36m-npz not found"} <= lines
         assert "dataset split frame rule kept total sequences tracks images body joints" in lines
 

@@ -31,7 +31,8 @@ def count_datasets(root: Path) -> list[Found]:
     """A line for each split of each dataset that lies below ``root``, and one "not found" for each other dataset.
 
     A dataset is looked for in ``root``/NAME, for a form of another ("agora-4k", "h36m-npz") also in that one's folder, and in ``root``
-    itself. Raises DataError where ``root`` is no folder or holds no dataset.
+    itself. Subsets that draw on several splits have lines too where all splits are there. Raises DataError where ``root`` is no folder or
+    holds no dataset.
     """
     names = plugin_names("dataset")
     if not root.is_dir():
@@ -54,7 +55,8 @@ def _lines(name: str, root: Path) -> list[Found]:
     for folder in dict.fromkeys((root / name, root / name.partition("-")[0], root)):
         splits = _splits_in(kind, folder)
         if splits:
-            return [_line(kind, folder, split) for split in splits]
+            subsets = kind.subsets if set(splits) == set(kind.splits) else ()
+            return [_line(kind, folder, split) for split in (*splits, *subsets)]
     return [Found(name, "", remark="not found")]
 
 
