@@ -702,7 +702,10 @@ class TestBadInput:
         with pytest.raises(DataError, match=r"No pose file .*D2_Positions"):
             opened(only_s9, bbox="keypoints")
 
-    def test_without_cdflib(self, only_s9, monkeypatch):
+    def test_without_cdflib(self, only_s9, monkeypatch, tmp_path):
+        """It is needed for parsing; what is indexed opens without it."""
         monkeypatch.setitem(__import__("sys").modules, "cdflib", None)
+        assert len(opened(only_s9)) == 2 * FRAMES
+        monkeypatch.setenv("HPSBENCH_CACHE", str(tmp_path / "empty"))
         with pytest.raises(MissingExtraError, match=r"hpsbench\[h36m\]"):
             opened(only_s9)

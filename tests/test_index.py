@@ -7,28 +7,46 @@ import os
 import pickle
 import threading
 import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 import torch
-from layouts import mpi_inf_3dhp
+from layouts import h36m, mpi_inf_3dhp
 from layouts.agora import AgoraPerson, shots, write_agora
 from layouts.threedoh import StudioPerson, write_threedoh
 from writers.threedpw import default_miniatures, make_record, python2_pickle, write_miniature
 
 from hpsbench.body.bodies import load_bodies
-from hpsbench.datasets import base_3dpw_columns, base_agora_tables, base_index, base_mpi_inf_3dhp_files, base_threedoh
+from hpsbench.datasets import (
+    base_3dpw_columns,
+    base_agora_tables,
+    base_h36m_camera,
+    base_h36m_cdf,
+    base_h36m_files,
+    base_index,
+    base_mpi_inf_3dhp_files,
+    base_threedoh,
+    h36m_annotations,
+    h36m_world,
+)
+from hpsbench.datasets import h36m as h36m_raw
 from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base import Entry, open_dataset
 from hpsbench.datasets.base_3dpw import ThreeDPWLayout
 from hpsbench.datasets.base_agora import intrinsics_of
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.datasets.base_columns import SampleColumns
+from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_index import cache_folder, indexed, indexed_with_hashes, narrowed
 from hpsbench.datasets.base_mpi_inf_3dhp import SUBSETS
+from hpsbench.datasets.h36m import H36M
+from hpsbench.datasets.h36m_annotations import H36MFetch, H36MHybrik, H36MHybrikSmpl, H36MJson
+from hpsbench.datasets.h36m_world import H36MMartinez, H36MNpz
 from hpsbench.datasets.mpi_inf_3dhp import Mpi3DHP, Mpi3DHPUniversal
 from hpsbench.datasets.threedoh import ThreeDOH
 from hpsbench.errors import DataError
@@ -512,7 +530,12 @@ def counted(monkeypatch, module, *names):
     calls = []
 
     def watch(name, original):
-        monkeypatch.setattr(module, name, lambda path, *more: calls.append((name, path.parent.name, path.name)) or original(path, *more))
+        def call(first, *more):
+            path = first if isinstance(first, Path) else first[0]
+            calls.append((name, path.parent.name, path.name))
+            return original(first, *more)
+
+        monkeypatch.setattr(module, name, call)
 
     for name in names:
         watch(name, getattr(module, name))
@@ -622,3 +645,94 @@ class TestMpi3DHP:
             with h5py.File(index) as file:
                 kinds.append({file[f"columns/{key} {c}"].dtype for key in ("annot2", "annot3", "univ_annot3") for c in range(14)})
         assert sorted(kinds, key=str) == [{np.dtype(np.float32)}, {np.dtype(np.float64)}]
+
+
+def walking(subject, action, subaction, frames=11):
+    """A take of somebody with thighs of 0.42 m and no other shape, who crosses the middle of the room."""
+    rng = np.random.default_rng(subject + action)
+    joints = rng.normal(0, 0.2, (frames, 17, 3)) + np.array([0, 0, 1.0]) + np.linspace(-0.3, 0.3, frames)[:, None, None]
+    joints[:, 5] = joints[:, 4] - np.array([0, 0, 0.42])
+    fits = (np.zeros((frames, 24, 3)), rng.normal(0, 0.5, 10), joints[:, 0])
+    return h36m.Take(subject, action, subaction, h36m.raw32(joints), *fits)
+
+
+# Each form, how its files are written, the functions that parse them, and how many calls of those that is.
+H36M_FORMS = {
+    "mono": (
+        H36M,
+        lambda root, takes: h36m.write_raw(root, takes, pictures="none"),
+        {h36m_raw: "load_pose", base_h36m_cdf: "_rectangles"},
+        18,
+    ),
+    "world": (H36M, lambda root, takes: h36m.write_raw(root, takes, mono=False, pictures="none"), {h36m_raw: "load_pose"}, 10),
+    "npz": (H36MNpz, h36m.write_npz, {h36m_world: "load_npz"}, 1),
+    "martinez": (H36MMartinez, h36m.write_martinez, {h36m_world: "_load_h5"}, 2),
+    "json": (H36MJson, partial(h36m.write_posenet, centre=True), {h36m_annotations: "load_json", base_h36m_files: "_names_in_text"}, 7),
+    "hybrik": (H36MHybrik, h36m.write_hybrik, {h36m_annotations: "load_json", base_h36m_files: "_names_in_text"}, 2),
+    "hybrik-smpl": (H36MHybrikSmpl, h36m.write_hybrik, {h36m_annotations: "load_json", base_h36m_files: "_names_in_text"}, 2),
+    "fetch": (H36MFetch, partial(h36m.write_fetch, step=5), {base_h36m_files: "_load_fetched"}, 2),
+}
+
+
+@pytest.mark.parametrize("form", H36M_FORMS)
+class TestH36M:
+    """Every form, two sequences: every subset and rule is served by one parsing of each file."""
+
+    @pytest.fixture
+    def root(self, form, tmp_path):
+        root = tmp_path / form
+        H36M_FORMS[form][1](root, [walking(9, 2, 1), walking(11, 12, 1)])
+        return root
+
+    @pytest.fixture(autouse=True)
+    def pictures(self, monkeypatch):
+        """Every frame has a picture, which nobody opens."""
+        images = SimpleNamespace(size=(1000, 1002), has=lambda frames: np.ones(len(frames), dtype=bool), path=str, read=np.zeros)
+        monkeypatch.setattr(Pictures, "find", lambda self, clip, frame: images)
+
+    @pytest.fixture
+    def calls(self, form, monkeypatch):
+        kind, _, parsers, _ = H36M_FORMS[form]
+        watched = [counted(monkeypatch, module, name) for module, name in parsers.items()]
+        if kind in (H36M, H36MNpz, H36MMartinez):
+            metadata = counted(monkeypatch, base_h36m_camera, "load_metadata")
+            return lambda: (sum(map(len, watched)), len(metadata))
+        return lambda: (sum(map(len, watched)), 1)
+
+    @staticmethod
+    def every(form, root, bodies, splits=("test", "hmr-p2", "rootnet-p1-test")):
+        """Every subset under every box rule, two frame rules and both skeletons, by its name."""
+        kind = H36M_FORMS[form][0]
+        kind.splits_in(root)
+        kind.inspect(root)
+        for split in splits:
+            for bbox in kind.box_rules if form != "world" else kind.box_rules[:2]:
+                for frames in ("all", "every-5th+drop-bad"):
+                    for skeleton in ("h36m17", "h36m32") if form in ("mono", "npz", "martinez", "fetch") else ("h36m17",):
+                        rules = {"split": split, "frames": frames, "bbox": bbox, "skeleton": skeleton}
+                        if not (bbox == "masks" and split != "hmr-p2"):
+                            yield tuple(rules.values()), kind(root, bbox_scale=1.1, bodies=bodies, **rules)
+
+    def test_parsed_once_and_never_again(self, form, root, cache, calls, bodies):
+        built = dict(self.every(form, root, bodies))
+        assert calls() == (H36M_FORMS[form][3], 1)
+        count = len(list(cache.iterdir()))
+        for name, again in self.every(form, root, bodies):
+            assert_same(again, built[name])
+            assert again.actions == built[name].actions
+        assert calls() == (H36M_FORMS[form][3], 1)
+        assert len(list(cache.iterdir())) == count
+
+    def test_samples_are_those_of_the_files(self, form, root, cache, bodies):
+        """One index for all subsets against a fresh one for each of them."""
+        built = dict(self.every(form, root, bodies))
+        for split in ("rootnet-p1-test", "hmr-p2"):
+            cache.rename(cache.with_name(split))
+            for name, anew in self.every(form, root, bodies, [split]):
+                assert_same(anew, built[name])
+
+    def test_places_and_iteration_agree(self, form, root, cache, bodies):
+        dataset = next(dataset for _, dataset in self.every(form, root, bodies))
+        assert [sample.id for sample in dataset] == [dataset[i].id for i in range(len(dataset))] == dataset.ids
+        np.testing.assert_array_equal(dataset.camera_of(len(dataset) - 1).intrinsics, dataset[-1].view.intrinsics)
+        assert len(dataset.actions) == len(dataset)

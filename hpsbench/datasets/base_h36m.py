@@ -1,15 +1,15 @@
 """What every form of Human3.6M shares: clips cut to a frame rule, projected through the lens, and given out as samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
-from hpsbench.datasets.base_3dpw_files import fingerprint_of, number_against
-from hpsbench.datasets.base_h36m_camera import Camera
+from hpsbench.datasets.base import Entry, FrameCounts
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, number_against
+from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
+from hpsbench.datasets.base_h36m_camera import Camera, cameras_of, find_metadata
 from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, rightly_sided, usable_rows
 from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_h36m_names import (
@@ -22,7 +22,7 @@ from hpsbench.datasets.base_h36m_names import (
     parse_clip,
 )
 from hpsbench.errors import DataError, UnknownNameError
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Card
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
@@ -37,7 +37,7 @@ def card_of(name: str, what: str, source: str = "http://vision.imar.ro/human3.6m
     return Card(name, f"Human3.6M, {what}; {counts}", source, _LICENCE, _PAPER)
 
 
-class H36MLayout(Dataset):
+class H36MLayout(ColumnDataset):
     """Human3.6M in one of its forms. A subclass gives ``name``, ``card``, ``box_rules`` and ``_annotated``.
 
     ``split``: a subset by name (``SUBSETS``); an id holds the half of its subject ("train" or "test"), so that a person-frame has one id
@@ -50,6 +50,8 @@ class H36MLayout(Dataset):
 
     Joints are mocap in the camera frame; ``joints2d`` is through the lens, and ``camera_of`` tells its distortion. What lies
     on disk is read; ``inspect`` says what is missing. Raises DataError for the files, UnknownNameError for the names.
+
+    Annotation files are parsed once, into indexes that serve every subset and rule: of what the files themselves hold, unprojected.
     """
 
     family = "h36m"
@@ -90,19 +92,23 @@ class H36MLayout(Dataset):
         self.rules = (frames, bbox, bbox_scale)
         if not self.root.is_dir():
             raise DataError(f"No folder {self.root}. {self.where()}")
-        self._files: list[Path] = []
+        self._hashes: dict[Path, str] = {}
         self._clips: list[KeptClip] = []
-        self._places: list[tuple[int, int]] = []
-        counts = self._read(clips_of(split), bodies)
-        super().__init__(
-            [self._entry(*place) for place in self._places], split=split, counts=counts, fingerprint=fingerprint_of(self._files)
-        )
+        columns, counts = self._read(clips_of(split), bodies)
+        fingerprint = fingerprint_of_hashes({f"{path.parent.name}/{path.name}": sha256 for path, sha256 in self._hashes.items()})
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
-        """The clips among ``wanted`` that the files hold, any order; appends the files to ``_files``. Raises DataError."""
+        """The clips among ``wanted`` that the files hold, any order; adds the files' SHA-256 to ``_hashes``. Raises DataError."""
         raise NotImplementedError
 
-    def _read(self, wanted: Sequence[Clip], bodies: "Bodies | None") -> FrameCounts:
+    def _cameras(self) -> dict[tuple[int, int], Camera]:
+        """The cameras of the metadata below ``root``, by subject and number. Raises DataError."""
+        metadata = find_metadata(self.root, self.where())
+        cameras, self._hashes[metadata] = cameras_of(metadata)
+        return cameras
+
+    def _read(self, wanted: Sequence[Clip], bodies: "Bodies | None") -> tuple[list[SampleColumns], FrameCounts]:
         frames, bbox, scale = self.rules
         step, bad = frame_rule(frames)
         rule = Rule(self.name, self.skeleton, bbox, scale, bad)
@@ -129,48 +135,44 @@ class H36MLayout(Dataset):
             raise DataError(f"No sequence of {missing} in {self.root}. Expected {self._expected()}. {self.where()}")
         kept.sort(key=lambda pair: pair[0].clip)
         self._clips = [clip for clip, _ in kept]
-        self._places = [(c, int(row)) for c, (_, usable) in enumerate(kept) for row in np.flatnonzero(usable)]
-        return FrameCounts(total, len(self._places), dropped)
+        columns = [self._columns_of(clip, np.flatnonzero(usable)) for clip, usable in kept]
+        return columns, FrameCounts(total, sum(map(len, columns)), dropped)
 
     def _expected(self) -> str:
         """Where the annotations were looked for, in words."""
         raise NotImplementedError
 
-    def _entry(self, c: int, row: int) -> Entry:
-        clip = self._clips[c]
-        stem, frame = f"{self.name}/{clip.clip.split}/{clip.clip.name}", int(clip.frames[row])
-        return Entry(f"{stem}/{frame:05d}/0", f"{stem}/{frame:05d}", f"{stem}/0", frame)
-
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample: a few slices, the picture unread."""
-        entry, (c, row) = self._entries[i], self._places[i]
-        clip = self._clips[c]
-        keypoints = None
-        if clip.keypoints is not None:
-            known = np.isfinite(clip.keypoints[row]).all(-1, keepdims=True)
-            keypoints = np.concatenate([clip.keypoints[row], known], axis=-1)
-        truth = Truth(
-            joints=clip.joints[row],
+    def _columns_of(self, clip: KeptClip, rows: np.ndarray) -> SampleColumns:
+        stem, count = f"{self.name}/{clip.clip.split}/{clip.clip.name}", len(clip.frames)
+        keys = [(f"{stem}/{frame:05d}", frame) for frame in clip.frames[rows].tolist()]
+        return SampleColumns(
+            entries=[Entry(f"{key}/0", key, f"{stem}/0", frame) for key, frame in keys],
+            rows=rows,
+            sequence=clip.clip.name,
+            image_size=clip.pictures.size,
+            read=clip.pictures.read,
+            boxes_xyxy=clip.boxes,
+            intrinsics=[clip.camera.intrinsics] * count,
             skeleton=self.skeleton,
-            joints2d=clip.joints2d[row],
-            valid=np.ones(len(clip.joints[row]), dtype=bool),
-            rotvecs=None if clip.rotvecs is None else clip.rotvecs[row],
-            betas=None if clip.betas is None else clip.betas[row],
-            trans=None if clip.trans is None else clip.trans[row],
-            keypoints2d=keypoints,
-            keypoints_skeleton=None if keypoints is None else self.skeleton,
+            joints=clip.joints,
+            joints2d=clip.joints2d,
+            valid=np.ones(clip.joints.shape[:2], dtype=bool),
+            genders=["neutral"] * count,
+            rotvecs=clip.rotvecs,
+            betas=clip.betas,
+            trans=clip.trans,
+            keypoints2d=clip.keypoints,
+            keypoints_skeleton=None if clip.keypoints is None else self.skeleton,
         )
-        view = View(partial(clip.pictures.read, entry.frame), entry.image_key, clip.boxes[row], clip.camera.intrinsics)
-        return Sample(entry.id, view, truth, clip.clip.name, entry.track, entry.frame, clip.pictures.size)
 
     def camera_of(self, i: int) -> Camera:
         """The camera of the ``i``-th sample with its lens distortion, which a View does not hold."""
-        return self._clips[self._places[i][0]].camera
+        return self._clips[self.sequence_at(i)].camera
 
     @property
     def actions(self) -> list[str]:
         """The action of each sample, in order, by one of 15 names: what a mean over actions is grouped by."""
-        return [self._clips[c].clip.action_name for c, _ in self._places]
+        return [clip.clip.action_name for clip, part in zip(self._clips, self._columns, strict=True) for _ in range(len(part))]
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:

@@ -2,16 +2,21 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpsbench.datasets.base_h36m_names import CAMERAS
+from hpsbench.datasets.base_index import Columns, indexed_with_hashes
 from hpsbench.errors import DataError
 
 _SUBJECTS, _POSE, _LENS = 11, 6, 9
 _NUMBERS = len(CAMERAS) * (_SUBJECTS * _POSE + _LENS)
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
+_FIELDS = ("intrinsics", "distortion", "rotation", "translation")
 _PLACES = ("metadata.xml", "Release-v1.2/metadata.xml", "code-v1.2/Release-v1.2/metadata.xml", "code-v1.2/metadata.xml")
 # fx, fy, cx, cy, k1, k2, k3, p1, p2 of the four cameras, the same for all subjects; as rounded in the metadata's descriptions.
 LENSES = {
@@ -83,6 +88,19 @@ def find_metadata(root: Path, where: str) -> Path:
             f"code-v1.2.zip: put it there. {where}"
         )
     return found[0]
+
+
+def cameras_of(metadata: Path) -> tuple[dict[tuple[int, int], Camera], str]:
+    """The cameras of ``load_metadata``, out of the file's index or parsed and indexed, and its SHA-256. Raises DataError."""
+    columns, hashes = indexed_with_hashes("h36m-cameras", _INDEX_VERSION, [metadata], lambda: _columns_of(load_metadata(metadata)))
+    fields = (columns[name] for name in _FIELDS)
+    keys = ((subject, camera) for subject, camera in columns["subject and camera"].tolist())
+    return {key: Camera(*numbers) for key, *numbers in zip(keys, *fields, strict=True)}, hashes[metadata]
+
+
+def _columns_of(cameras: Mapping[tuple[int, int], Camera]) -> Columns:
+    columns = {name: np.array([getattr(camera, name) for camera in cameras.values()]) for name in _FIELDS}
+    return columns | {"subject and camera": np.array(list(cameras))}
 
 
 def load_metadata(path: Path) -> dict[tuple[int, int], Camera]:

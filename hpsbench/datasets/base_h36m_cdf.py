@@ -5,7 +5,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpsbench.datasets.base_index import indexed, narrowed
 from hpsbench.errors import DataError, MissingExtraError
+
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
 
 
 def load_pose(path: Path, width: int) -> np.ndarray:
@@ -18,7 +22,7 @@ def load_pose(path: Path, width: int) -> np.ndarray:
     except ImportError as error:
         raise MissingExtraError("cdflib", "h36m", "Reading Human3.6M's raw poses (CDF)") from error
     if not path.is_file():
-        raise DataError(f"No pose file {path}. Unpack that subject's pose archives.")
+        raise no_pose(path)
     try:
         with cdflib.CDF(str(path)) as file:
             pose = np.asarray(file.varget("Pose"), dtype=np.float64)
@@ -33,23 +37,34 @@ def load_pose(path: Path, width: int) -> np.ndarray:
     return pose.reshape(-1, 32, width)
 
 
+def no_pose(path: Path) -> DataError:
+    """The error for a pose file that is not there."""
+    return DataError(f"No pose file {path}. Unpack that subject's pose archives.")
+
+
 def load_boxes(path: Path, frames: np.ndarray) -> np.ndarray:
     """The rectangles (N, 4) xyxy px of the ``frames`` (N,) in a mask file, min to max + 1 of its ones as SPIN; NaN: none.
 
-    ``Masks`` (F, 1) refers to images that are stored transposed. Frames beyond the last mask have none. Raises DataError.
+    Out of the file's index, or read and indexed: of all its frames, of which each is an image, so that the first time is long. Frames
+    beyond the last mask have none. Raises DataError.
     """
-    boxes = np.full((len(frames), 4), np.nan)
+    columns = indexed("h36m-masks", _INDEX_VERSION, [path], lambda: {"boxes": narrowed(_rectangles(path))}, rules={"file": path.name})
+    boxes, there = np.full((len(frames), 4), np.nan), frames < len(columns["boxes"])
+    boxes[there] = columns["boxes"][frames[there]]
+    return boxes
+
+
+def _rectangles(path: Path) -> np.ndarray:
+    """The rectangles (F, 4) of all ``Masks`` (F, 1), which refer to images that are stored transposed."""
     try:
         with h5py.File(path, "r") as file:
             masks = file["Masks"]
-            for row, frame in enumerate(frames.tolist()):
-                if frame < masks.shape[0]:
-                    boxes[row] = _rectangle(np.asarray(file[masks[frame, 0]]).T)
+            boxes = [_rectangle(np.asarray(file[masks[frame, 0]]).T) for frame in range(masks.shape[0])]
     except (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         raise DataError(
             f"{path} is no v7.3 file of masks ({type(error).__name__}: {error}). Unpack Segments_mat_gt_bb of that subject again."
         ) from error
-    return boxes
+    return np.array(boxes).reshape(-1, 4)
 
 
 def _rectangle(mask: np.ndarray) -> np.ndarray:

@@ -60,7 +60,8 @@ class Annotated:
 
 @dataclass(frozen=True)
 class KeptClip:
-    """The rows of a clip that the step of the frame rule keeps; ``joints2d`` (N, J, 2) px, ``boxes`` (N, 4) or NaN."""
+    """The rows of a clip that the step of the frame rule keeps; ``joints2d`` (N, J, 2) px, ``boxes`` (N, 4) or NaN, ``keypoints``
+    (N, J, 3) with confidence 0 or 1."""
 
     clip: Clip
     camera: Camera
@@ -98,7 +99,7 @@ def cut(found: Annotated, rows: np.ndarray, rule: Rule, pictures: Pictures, bodi
         joints=joints,
         joints2d=joints2d,
         boxes=_boxes(found, rows, rule, (joints2d, keypoints), source.size),
-        keypoints=keypoints,
+        keypoints=None if keypoints is None else np.concatenate([keypoints, np.isfinite(keypoints).all(-1, keepdims=True)], axis=-1),
         rotvecs=None if found.rotvecs is None else found.rotvecs[rows],
         betas=betas,
         trans=None if betas is None or bodies is None else found.roots[rows] - _rest_pelvis(bodies, betas),

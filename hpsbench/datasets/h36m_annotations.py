@@ -1,35 +1,37 @@
 """Human3.6M's annotation files, made by others for pictures that were extracted: PoseNet's and HybrIK's json, h36m-fetch's h5."""
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_camera import Camera, lens_of, real_lens
 from hpsbench.datasets.base_h36m_clips import Annotated
+from hpsbench.datasets.base_h36m_files import (
+    camera_numbers,
+    clips_held,
+    clips_in_text,
+    fetched_columns,
+    hybrik_camera,
+    load_json,
+    of_clips,
+    take_of,
+    world_of,
+)
 from hpsbench.datasets.base_h36m_names import ACTIONS, CAMERAS, RENAMED, SUBSETS, TEST, TRAIN, Clip, parse_clip
+from hpsbench.datasets.base_index import Columns, indexed_with_hashes, narrowed
 from hpsbench.errors import DataError
 
-_CLIP_NAME = re.compile(rb"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
 _DEPTHS = (1.5, 10.0)
-
-
-def load_json(path: Path, *keys: str) -> dict[str, Any]:
-    """The dict in a json file, which has to hold ``keys``. Raises DataError."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as json ({error}). It is missing or cut off: download it again.") from error
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Expected another annotation file; see the card of the dataset.")
-    return content
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
+# HybrIK's SMPL fits.
+_FITS = {"thetas": (24, 3), "betas": (10,), "root_coord": (3,)}
+_Rows = dict[Clip, list[tuple[int, dict[str, Any]]]]
 
 
 def _boxes_of(xywh: np.ndarray) -> Any:
@@ -37,31 +39,22 @@ def _boxes_of(xywh: np.ndarray) -> Any:
     return lambda rows: corners[rows]
 
 
-def _clips_in_text(files: Sequence[Path], where: str, root: Path) -> set[Clip]:
-    """The clips that annotation files name, read as text."""
-    if not files:
-        raise DataError(f"No Human3.6M annotation file in {root / 'annotations'}. {where}")
-    names = set().union(*(_CLIP_NAME.findall(path.read_bytes()) for path in files))
-    return {clip for clip in (parse_clip(name.decode()) for name in names) if clip}
-
-
 class _JsonForm(H36MLayout):
     """Annotation files that list images and annotations."""
 
     box_rules = ("joints-in-image", "annotation")
 
-    def _rows(self, path: Path, wanted: set[Clip]) -> dict[Clip, list[tuple[int, dict[str, Any]]]]:
+    @classmethod
+    def _rows(cls, path: Path) -> _Rows:
         """{clip: [(frame from 0, annotation)] by frame} of a file with parallel or linked lists of images and annotations."""
         content = load_json(path, "images", "annotations")
-        self._files.append(path)
         try:
-            clips: dict[Clip, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-            for name, annotation in self._pairs(path, content["images"], content["annotations"]):
+            clips: _Rows = defaultdict(list)
+            for name, annotation in cls._pairs(path, content["images"], content["annotations"]):
                 clip = parse_clip(name)
                 if clip is None:
                     raise DataError(f"{path}: image '{name}' names no clip, expected s_09_act_02_subact_01_ca_04_000001.jpg.")
-                if clip in wanted:
-                    clips[clip].append((int(name.rpartition("_")[2].partition(".")[0]) - 1, annotation))
+                clips[clip].append((int(name.rpartition("_")[2].partition(".")[0]) - 1, annotation))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: an image or annotation lacks {error}. Download it again.") from error
         return {clip: sorted(rows, key=lambda row: row[0]) for clip, rows in sorted(clips.items())}
@@ -96,41 +89,54 @@ class H36MJson(_JsonForm):
         return "annotations/Human36M_subject9_data.json, _camera.json and _joint_3d.json, and so on"
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
+        names = {name for clip in wanted for name in (clip.name, take_of(clip))}
         for subject in sorted({clip.subject for clip in wanted}):
             stem = f"annotations/Human36M_subject{subject}_"
-            data, camera, joint_3d = (self.root / f"{stem}{kind}.json" for kind in ("data", "camera", "joint_3d"))
-            if not data.is_file():
+            files = [self.root / f"{stem}{kind}.json" for kind in ("data", "camera", "joint_3d")]
+            if not files[0].is_file():
                 continue
-            clips = self._rows(data, {clip for clip in wanted if clip.subject == subject})
-            cameras, joints = load_json(camera), load_json(joint_3d)
-            self._files += [camera, joint_3d]
-            for clip, rows in clips.items():
-                yield self._clip(clip, rows, data, (camera, cameras), (joint_3d, joints))
+            columns, hashes = indexed_with_hashes(
+                "h36m-json", _INDEX_VERSION, files, partial(self._columns, *files), rules={"subject": subject}, keep=of_clips(names)
+            )
+            self._hashes |= hashes
+            for clip in clips_held(columns):
+                yield self._clip(clip, columns, files[1])
 
-    def _clip(self, clip: Clip, rows: list, data: Path, cameras: tuple[Path, Any], joints: tuple[Path, Any]) -> Annotated:
-        frames = np.array([frame for frame, _ in rows])
-        path, content = joints
-        try:
-            take = content[str(clip.action)][str(clip.subaction)]
-            world = np.array([take[str(frame)] for frame in frames.tolist()], dtype=np.float64).reshape(-1, 17, 3) / 1000
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: no 17 joints of {clip.name} ({error}). Download it again.") from error
-        camera = _camera_of(cameras[0], cameras[1], clip, world[:, 0])
-        boxes = _boxes_of(self._numbers(data, rows, "bbox", 4))
+    @classmethod
+    def _columns(cls, data: Path, camera: Path, joint_3d: Path) -> Columns:
+        """A subject as the arrays of an index. Of each clip "frames" (F,), "bbox" (F, 4) xywh px and the numbers of its "camera"; of each
+        sequence, which four cameras see, the "numbers" (M,) of the frames that any of them has, and its "world" (M, 17, 3) mm."""
+        clips, cameras, joints = cls._rows(data), load_json(camera), load_json(joint_3d)
+        columns: Columns = {}
+        takes: dict[str, set[int]] = defaultdict(set)
+        for clip, rows in clips.items():
+            frames = [frame for frame, _ in rows]
+            takes[take_of(clip)].update(frames)
+            columns[f"frames {clip.name}"] = np.array(frames)
+            columns[f"bbox {clip.name}"] = narrowed(cls._numbers(data, rows, "bbox", 4))
+            columns[f"camera {clip.name}"] = camera_numbers(camera, cameras, clip)
+        for clip in {take_of(clip): clip for clip in clips}.values():
+            numbers = sorted(takes[take_of(clip)])
+            columns[f"numbers {take_of(clip)}"] = np.array(numbers)
+            columns[f"world {take_of(clip)}"] = narrowed(world_of(joint_3d, joints, clip, numbers))
+        return columns
+
+    def _clip(self, clip: Clip, columns: Columns, path: Path) -> Annotated:
+        frames, take = columns[f"frames {clip.name}"], take_of(clip)
+        rows = np.searchsorted(columns[f"numbers {take}"], frames)
+        world = columns[f"world {take}"][rows].astype(np.float64) / 1000
+        camera = _camera_of(path, columns[f"camera {clip.name}"], clip, world[:, 0])
+        boxes = _boxes_of(columns[f"bbox {clip.name}"].astype(np.float64))
         return Annotated(clip, camera, frames, camera.to_camera(world), "h36m17-mocap", boxes=boxes)
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:
-        return _clips_in_text(sorted((root / "annotations").glob("Human36M_subject*_data.json")), cls.where(), root)
+        return clips_in_text(sorted((root / "annotations").glob("Human36M_subject*_data.json")), cls.where(), root)
 
 
-def _camera_of(path: Path, content: Any, clip: Clip, roots: np.ndarray) -> Camera:
-    """The camera of a PoseNet json, by what it makes of the people's ``roots`` (F, 3) m in the world."""
-    try:
-        found = content[str(clip.camera + 1)]
-        R, t, f, c = (np.array(found[key], dtype=np.float64).reshape(shape) for key, shape in (("R", (3, 3)), ("t", 3), ("f", 2), ("c", 2)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: no camera '{clip.camera + 1}' with R, t, f, c ({error}). Download it again.") from error
+def _camera_of(path: Path, numbers: np.ndarray, clip: Clip, roots: np.ndarray) -> Camera:
+    """The camera of ``camera_numbers``, by what it makes of the people's ``roots`` (F, 3) m in the world. Raises DataError."""
+    R, t, f, c = numbers[:9].reshape(3, 3), numbers[9:12], numbers[12:14], numbers[14:]
     lens = lens_of(clip.camera_id, f, c, path)
     for translation in (t / 1000, -R @ (t / 1000)):
         camera = Camera(lens.intrinsics, lens.distortion, R, translation)
@@ -173,8 +179,15 @@ class H36MHybrik(_JsonForm):
                 raise DataError(
                     f"{len(files)} files of the {half} half in {self.root} ({names}), expected one. {self._expected()}. {self.where()}"
                 )
-            for clip, rows in (self._rows(files[0], set(wanted)) if subjects & set(group) else {}).items():
-                yield self._clip(clip, rows, files[0])
+            if subjects & set(group):
+                yield from self._read_half(files[0], wanted)
+
+    def _read_half(self, path: Path, wanted: Sequence[Clip]) -> Iterable[Annotated]:
+        build, keep = partial(self._columns, path), of_clips({clip.name for clip in wanted})
+        columns, hashes = indexed_with_hashes("h36m-hybrik", _INDEX_VERSION, [path], build, rules={"file": path.name}, keep=keep)
+        self._hashes |= hashes
+        for clip in clips_held(columns):
+            yield self._clip(clip, columns, path)
 
     @staticmethod
     def _pairs(path: Path, images: list, annotations: list) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -183,31 +196,44 @@ class H36MHybrik(_JsonForm):
             raise DataError(f"{path}: {len(images)} images and {len(annotations)} annotations, expected one for one. Download it again.")
         return ((image["file_name"], annotation) for image, annotation in zip(images, annotations, strict=True))
 
-    def _clip(self, clip: Clip, rows: list, path: Path) -> Annotated:
-        read = self._numbers
-        first = rows[0][1].get("cam_param")
-        try:
-            f, c = (np.array(first[key], dtype=np.float64).reshape(2) for key in ("f", "c"))
-            pose = [np.array(first[key], dtype=np.float64).reshape(shape) for key, shape in (("R", (3, 3)), ("t", 3)) if key in first]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: 'cam_param' of {clip.name} lacks f and c ({error}). Download it again.") from error
-        lens = lens_of(clip.camera_id, f, c, path)
-        R = pose[0] if len(pose) == 2 else None
+    @classmethod
+    def _columns(cls, path: Path) -> Columns:
+        """A file as the arrays of an index, of each clip: "frames" (F,), "h36m_joints" (F, 17, 3) mm, "bbox" (F, 4) xywh px, f and c of its
+        "lens" (2, 2), if the file has them the "rotation" (3, 3) of its camera and the SMPL fits."""
+        columns: Columns = {}
+        for clip, rows in cls._rows(path).items():
+            lens, rotation = hybrik_camera(path, clip, rows[0][1])
+            shapes = {"h36m_joints": (17, 3), "bbox": (4,)}
+            shapes |= {key: shape for key, shape in _FITS.items() if all(key in annotation for _, annotation in rows)}
+            columns[f"frames {clip.name}"] = np.array([frame for frame, _ in rows])
+            columns |= {f"{key} {clip.name}": narrowed(cls._numbers(path, rows, key, *shape)) for key, shape in shapes.items()}
+            columns |= {f"lens {clip.name}": lens} | ({} if rotation is None else {f"rotation {clip.name}": rotation})
+        return columns
+
+    def _clip(self, clip: Clip, columns: Columns, path: Path) -> Annotated:
+        missing = [key for key in _FITS if f"{key} {clip.name}" not in columns] if self.fits else []
+        if missing:
+            raise DataError(f"{path}: '{missing[0]}' is missing in {clip.name}. Use 'h36m-hybrik', or download a file with SMPL fits.")
+
+        def read(key: str) -> np.ndarray:
+            return columns[f"{key} {clip.name}"].astype(np.float64)
+
+        lens = lens_of(clip.camera_id, *columns[f"lens {clip.name}"], path)
         return Annotated(
             clip=clip,
-            camera=Camera(lens.intrinsics, lens.distortion, R, None),
-            frames=np.array([frame for frame, _ in rows]),
-            joints=read(path, rows, "h36m_joints", 17, 3) / 1000,
+            camera=Camera(lens.intrinsics, lens.distortion, columns.get(f"rotation {clip.name}"), None),
+            frames=columns[f"frames {clip.name}"],
+            joints=read("h36m_joints") / 1000,
             skeleton="h36m17",
-            boxes=_boxes_of(read(path, rows, "bbox", 4)),
-            rotvecs=read(path, rows, "thetas", 24, 3) if self.fits else None,
-            betas=read(path, rows, "betas", 10) if self.fits else None,
-            roots=read(path, rows, "root_coord", 3) / 1000 if self.fits else None,
+            boxes=_boxes_of(read("bbox")),
+            rotvecs=read("thetas") if self.fits else None,
+            betas=read("betas") if self.fits else None,
+            roots=read("root_coord") / 1000 if self.fits else None,
         )
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:
-        return _clips_in_text([*cls._files_of(root, "train"), *cls._files_of(root, "test")], cls.where(), root)
+        return clips_in_text([*cls._files_of(root, "train"), *cls._files_of(root, "test")], cls.where(), root)
 
 
 class H36MHybrikSmpl(H36MHybrik):
@@ -234,11 +260,16 @@ class H36MFetch(H36MLayout):
         return "S9/Directions-1/annot.h5, and so on: the folder 'processed' of h36m-fetch"
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
-        for (subject, action, subaction), path in self._paths(self.root).items():
-            clips = [clip for clip in wanted if clip[:3] == (subject, action, subaction)]
+        paths = self._paths(self.root)
+        for subject in sorted({clip.subject for clip in wanted}):
+            clips = {clip: paths[clip[:3]] for clip in wanted if clip.subject == subject and clip[:3] in paths}
+            files = [path for key, path in paths.items() if key[0] == subject]
             if clips:
-                self._files.append(path)
-                yield from _fetched(path, clips)
+                keep = of_clips({clip.name for clip in clips})
+                build = partial(fetched_columns, {key: path for key, path in paths.items() if key[0] == subject})
+                columns, hashes = indexed_with_hashes("h36m-fetch", _INDEX_VERSION, files, build, keep=keep)
+                self._hashes |= {path: hashes[path] for path in clips.values()}
+                yield from (_fetched(clip, columns, path) for clip, path in clips.items() if f"frames {clip.name}" in columns)
 
     @staticmethod
     def _paths(root: Path) -> dict[tuple[int, int, int], Path]:
@@ -258,25 +289,10 @@ class H36MFetch(H36MLayout):
         return found
 
 
-def _fetched(path: Path, clips: Sequence[Clip]) -> Iterable[Annotated]:
-    try:
-        with h5py.File(path, "r") as file:
-            if "pose/3d" not in file and "pose/3d-univ" in file:
-                raise DataError(
-                    f"{path} holds pose/3d-univ alone, whose skeleton fits no picture. Run a newer h36m-fetch, which adds pose/3d."
-                )
-            joints, flat, frames, cameras = (np.asarray(file[key]) for key in ("pose/3d", "pose/2d", "frame", "camera"))
-            lenses = {name: np.asarray(numbers, dtype=np.float64).reshape(4) for name, numbers in file["intrinsics"].items()}
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} is no annot.h5 of h36m-fetch ({error}). Make it again.") from error
-    if joints.shape != (len(frames), 32, 3) or flat.shape != (len(frames), 32, 2) or cameras.shape != frames.shape:
-        raise DataError(f"{path}: pose/3d {joints.shape}, pose/2d {flat.shape} and frame {frames.shape} do not fit. Make it again.")
-    for clip in clips:
-        rows = np.flatnonzero(cameras == int(clip.camera_id))
-        if len(rows):
-            if clip.camera_id not in lenses:
-                raise DataError(f"{path}: intrinsics lack camera {clip.camera_id}, which has frames. Make it again.")
-            fx, cx, fy, cy = lenses[clip.camera_id]
-            lens_of(clip.camera_id, np.array([fx, fy]), np.array([cx, cy]), path)
-            camera = real_lens(clip.camera_id)
-            yield Annotated(clip, camera, frames[rows] - 1, joints[rows] / 1000.0, "h36m32", keypoints=flat[rows])
+def _fetched(clip: Clip, columns: Columns, path: Path) -> Annotated:
+    if f"lens {clip.name}" not in columns:
+        raise DataError(f"{path}: intrinsics lack camera {clip.camera_id}, which has frames. Make it again.")
+    fx, cx, fy, cy = columns[f"lens {clip.name}"]
+    lens_of(clip.camera_id, np.array([fx, fy]), np.array([cx, cy]), path)
+    frames, joints, flat = (columns[f"{key} {clip.name}"] for key in ("frames", "joints", "flat"))
+    return Annotated(clip, real_lens(clip.camera_id), frames - 1, joints / 1000.0, "h36m32", keypoints=flat)

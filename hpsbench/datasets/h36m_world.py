@@ -2,7 +2,7 @@
 
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +10,43 @@ import h5py
 import numpy as np
 
 from hpsbench.datasets.base_h36m import H36MLayout, card_of
-from hpsbench.datasets.base_h36m_camera import find_metadata, load_metadata
 from hpsbench.datasets.base_h36m_clips import Annotated
 from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
+from hpsbench.datasets.base_index import Columns, indexed_with_hashes, narrowed
 from hpsbench.errors import DataError
 from hpsbench.safeload import load_pickle
 
 _NPZ, _KEY = "data_3d_h36m.npz", "positions_3d"
 _H5_FOLDER, _H5_KEY = "MyPoses/3D_positions", "3D_positions"
+# To be raised whenever an index made before would hold something else.
+_INDEX_VERSION = 1
 
 
 class _WorldForm(H36MLayout):
     """Sequences in the world frame, seen by the four cameras of a metadata.xml beside them. Neither form holds cameras or pictures."""
 
     def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
-        """(name, joints (F, 32, 3) m) of a subject's sequences; appends the files that were read to ``_files``."""
+        """(name, joints (F, 32, 3) m) of a subject's sequences; adds the SHA-256 of the files that they are from to ``_hashes``."""
         raise NotImplementedError
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
-        metadata = find_metadata(self.root, self.where())
-        cameras = load_metadata(metadata)
-        self._files.append(metadata)
+        cameras = self._cameras()
         chosen = set(wanted)
         for subject in sorted({clip.subject for clip in wanted}):
             for name, joints in self._sequences(subject):
-                key = sequence_of(subject, name)
-                if key is None:
-                    raise DataError(f"{self.root}: S{subject} has no sequence '{name}' in Human3.6M. Expected names as 'Directions 1'.")
+                key = _known(self.root, subject, name)
                 for c in range(len(CAMERAS)):
                     clip, camera = Clip(subject, *key, c), cameras[subject, c]
                     if clip in chosen:
                         yield Annotated(clip, camera, np.arange(len(joints)), camera.to_camera(joints), "h36m32")
+
+
+def _known(where: Path, subject: int, name: str) -> tuple[int, int]:
+    """(action, subaction) of a sequence's name. Raises DataError."""
+    key = sequence_of(subject, name)
+    if key is None:
+        raise DataError(f"{where}: S{subject} has no sequence '{name}' in Human3.6M. Expected names as 'Directions 1'.")
+    return key
 
 
 def _clips_named(subject: int, names: Iterable[str]) -> set[Clip]:
@@ -62,19 +68,21 @@ class H36MNpz(_WorldForm):
 
     def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
         path = self.root / _NPZ
-        if path not in self._files:
-            self._files.append(path)
-            self._subjects = load_npz(path, self.where())
-        for name, joints in self._subjects.get(f"S{subject}", {}).items():
-            yield str(name), _checked(path, f"S{subject} {name}", joints)
+        columns, self._hashes[path] = self._columns(self.root, lambda name: name.startswith(f"S{subject} "))
+        return ((name.partition(" ")[2], joints.astype(np.float64)) for name, joints in columns.items())
 
-    def __getstate__(self) -> dict:
-        return {key: value for key, value in super().__getstate__().items() if key != "_subjects"}
+    @classmethod
+    def _columns(cls, root: Path, keep: Callable[[str], bool]) -> tuple[Columns, str]:
+        """Of the npz what is wanted of ``_npz_columns``, out of its index or parsed and indexed, and its SHA-256."""
+        path = root / _NPZ
+        columns, hashes = indexed_with_hashes("h36m-npz", _INDEX_VERSION, [path], lambda: _npz_columns(path, cls.where()), keep=keep)
+        return columns, hashes[path]
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:
-        subjects = load_npz(root / _NPZ, cls.where())
-        return set().union(*(_clips_named(subject, subjects.get(f"S{subject}", ())) for subject in SUBSETS["all"].subjects))
+        names = cls._columns(root, lambda name: name == "names")[0]["names"].tolist()
+        keys = [name.partition(" ")[::2] for name in names]
+        return set().union(*(_clips_named(int(subject[1:]), [sequence]) for subject, sequence in keys))
 
 
 class H36MMartinez(_WorldForm):
@@ -89,16 +97,14 @@ class H36MMartinez(_WorldForm):
         return f"S9/{_H5_FOLDER}/Directions 1.h5, and so on"
 
     def _sequences(self, subject: int) -> Iterable[tuple[str, np.ndarray]]:
-        for path in sorted((self.root / f"S{subject}" / _H5_FOLDER).glob("*.h5")):
-            try:
-                with h5py.File(path, "r") as file:
-                    joints = np.asarray(file[_H5_KEY], dtype=np.float64)
-            except (OSError, KeyError, ValueError) as error:
-                raise DataError(f"{path} is no h5 file with '{_H5_KEY}' ({error}). Copy it again.") from error
-            if joints.ndim != 2 or len(joints) != 96:
-                raise DataError(f"{path}: '{_H5_KEY}' has shape {joints.shape}, expected (96, frames). Copy it again.")
-            self._files.append(path)
-            yield path.stem.replace("_", " "), joints.T.reshape(-1, 32, 3) / 1000
+        files = sorted((self.root / f"S{subject}" / _H5_FOLDER).glob("*.h5"))
+        if files:
+            columns, hashes = indexed_with_hashes(
+                "h36m-martinez", _INDEX_VERSION, files, lambda: {path.stem: narrowed(_load_h5(path)) for path in files}
+            )
+            self._hashes |= hashes
+            for name, joints in columns.items():
+                yield name.replace("_", " "), joints.astype(np.float64).T.reshape(-1, 32, 3) / 1000
 
     @classmethod
     def _clips_in(cls, root: Path) -> set[Clip]:
@@ -131,6 +137,28 @@ def load_npz(path: Path, where: str) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(subjects, dict) or not all(isinstance(actions, dict) for actions in subjects.values()):
         raise DataError(f"{path}: '{_KEY}' holds no dict of subjects, expected {{'S9': {{'Directions 1': ...}}}}. Make it again.")
     return subjects
+
+
+def _npz_columns(path: Path, where: str) -> Columns:
+    """The npz as the arrays of an index: "S9 Directions 1" and the like, (F, 32, 3) m, and their "names". Raises as ``load_npz``."""
+    subjects, columns = load_npz(path, where), {}
+    for subject in SUBSETS["all"].subjects:
+        for name, joints in subjects.get(f"S{subject}", {}).items():
+            _known(path.parent, subject, str(name))
+            columns[f"S{subject} {name}"] = narrowed(_checked(path, f"S{subject} {name}", joints))
+    return columns | {"names": np.array(list(columns), dtype=str)}
+
+
+def _load_h5(path: Path) -> np.ndarray:
+    """The joints (96, F) mm of one of Martinez's files. Raises DataError."""
+    try:
+        with h5py.File(path, "r") as file:
+            joints = np.asarray(file[_H5_KEY], dtype=np.float64)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} is no h5 file with '{_H5_KEY}' ({error}). Copy it again.") from error
+    if joints.ndim != 2 or len(joints) != 96:
+        raise DataError(f"{path}: '{_H5_KEY}' has shape {joints.shape}, expected (96, frames). Copy it again.")
+    return joints
 
 
 def _checked(path: Path, name: str, joints: Any) -> np.ndarray:
