@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import warnings
+import zipfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -632,6 +633,16 @@ class TestMpi3DHP:
         with pytest.raises(DataError, match="lacks univ_annot3"):
             Mpi3DHPUniversal(root, split="S1", frames="all", bbox="keypoints", bbox_scale=1.0, bodies=None)
 
+    def test_every_file_is_in_the_fingerprint(self, root, cache):
+        """Also where files of two sequences or subjects have the same name."""
+        found, files = set(), [root / name for name in ("S1/Seq1/annot.mat", "S1/Seq2/annot.mat")]
+        for path in (None, *files):
+            if path:
+                content = {key: value for key, value in scipy.io.loadmat(path).items() if key[0] != "_"}
+                scipy.io.savemat(path, {**content, "more": 1})
+            found.add(Mpi3DHP(root, split="S1", frames="all", bbox="keypoints", bbox_scale=1.0, bodies=None).fingerprint)
+        assert len(found) == 3
+
     def test_float32_is_kept_as_float32(self, root, cache):
         """A file whose numbers are float32 has an index of float32, whatever type it writes them in."""
         path = root / "S1/Seq2/annot.mat"
@@ -674,6 +685,23 @@ H36M_FORMS = {
 }
 
 
+def _is_read(form, path):
+    """Whether the raw release's reader takes its numbers from a file."""
+    return path.suffix != ".cdf" or path.parent.name in ("D2_Positions", "D3_Positions" if form == "world" else "D3_Positions_mono")
+
+
+def _touched(path):
+    """Changes the bytes of a file and nothing that it says."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "a") as file:
+            file.attrs["touched"] = 1
+    elif path.suffix == ".npz":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("touched", "")
+    else:
+        path.write_bytes(path.read_bytes() + b"\n")
+
+
 @pytest.mark.parametrize("form", H36M_FORMS)
 class TestH36M:
     """Every form, two sequences: every subset and rule is served by one parsing of each file."""
@@ -681,7 +709,7 @@ class TestH36M:
     @pytest.fixture
     def root(self, form, tmp_path):
         root = tmp_path / form
-        H36M_FORMS[form][1](root, [walking(9, 2, 1), walking(11, 12, 1)])
+        H36M_FORMS[form][1](root, [walking(9, 2, 1), walking(11, 2, 1)])
         return root
 
     @pytest.fixture(autouse=True)
@@ -730,6 +758,18 @@ class TestH36M:
             cache.rename(cache.with_name(split))
             for name, anew in self.every(form, root, bodies, [split]):
                 assert_same(anew, built[name])
+
+    def test_every_file_is_in_the_fingerprint(self, form, root, cache, bodies):
+        """Also where files of two subjects have the same name."""
+        kind = H36M_FORMS[form][0]
+        files = sorted(path for path in root.rglob("*") if path.suffix in (".cdf", ".h5", ".npz", ".json", ".xml"))
+        rules = {"split": "test", "frames": "all", "bbox": "joints-in-image", "bbox_scale": 1.0, "bodies": bodies}
+        found = {kind(root, **rules).fingerprint}
+        used = [path for path in files if not path.name.startswith("_ALL") and "_train_" not in path.name and _is_read(form, path)]
+        for path in used:
+            _touched(path)
+            found.add(kind(root, **rules).fingerprint)
+        assert len(found) == 1 + len(used)
 
     def test_places_and_iteration_agree(self, form, root, cache, bodies):
         dataset = next(dataset for _, dataset in self.every(form, root, bodies))

@@ -95,7 +95,8 @@ class H36MLayout(ColumnDataset):
         self._hashes: dict[Path, str] = {}
         self._clips: list[KeptClip] = []
         columns, counts = self._read(clips_of(split), bodies)
-        fingerprint = fingerprint_of_hashes({f"{path.parent.name}/{path.name}": sha256 for path, sha256 in self._hashes.items()})
+        # Files of several subjects have the same name.
+        fingerprint = fingerprint_of_hashes({path.relative_to(self.root).as_posix(): sha256 for path, sha256 in self._hashes.items()})
         super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:

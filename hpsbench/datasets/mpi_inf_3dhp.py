@@ -113,8 +113,7 @@ class Mpi3DHP(ColumnDataset):
         dropped = dict.fromkeys(reasons_of(self.rule), 0)
         total, listed, hashes, columns = 0, {}, {}, []
         for found in self._annotated(wanted):
-            file = annotation_file(self.root, found.clip)
-            hashes[f"{file.parent.name}/{file.name}"] = found.sha256
+            hashes[f"{found.clip.folder}/{annotation_file(self.root, found.clip).name}"] = found.sha256
             count = len(found.joints)
             usable = count if found.clip.usable is None else min(count, found.clip.usable)
             rows = np.arange(0, usable, step)
