@@ -242,7 +242,7 @@ class Card:
 class Errors:
     """The unreduced score: one row per sample, NaN where nothing was measured.
 
-    ``values`` maps a metric to (N, K) float64 in metres or radians (K: joints, or 1). ``columns`` maps a metric to the names of its K
+    ``values`` maps a metric to (N, K) float64 in metres, radians or hits (K: joints, or 1). ``columns`` maps a metric to the names of its K
     columns. ``tracks`` (N,) and ``frames`` (N,) place each row in time. ``failed`` (N,) bool. ``parts`` maps a metric of meshes to its
     means (N, P) over the vertices of the parts ``part_names`` (P), which have ``part_sizes`` (P) vertices.
     """
