@@ -23,9 +23,9 @@ def rest_of(case: str) -> torch.Tensor:
 
 
 class TestAnalytic:
-    # float32 against float32 in another order of operations: 1e-5; float64 against float32 goldens: 1e-4.
-    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-4)])
-    @pytest.mark.parametrize("case", ["clean", "small_noise", "noisy", "degen"])
+    # The goldens were solved in float32. Where an elbow swings by nearly half a turn ("degen") they are 4e-5 off the exact solution.
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize(("case", "tolerance"), [("clean", 1e-5), ("small_noise", 1e-5), ("noisy", 1e-5), ("degen", 1e-4)])
     def test_golden(self, case, dtype, tolerance):
         joints, phi, rest = IK[f"{case}_joints"].to(dtype), IK[f"{case}_phi"].to(dtype), rest_of(case).to(dtype)
         adaptive, naive = adaptive_pose(joints, phi, rest), naive_pose(joints, phi, rest)

@@ -89,12 +89,21 @@ def _twists(phi: Tensor, rest29: Tensor) -> Tensor:
     return twist_rotation(bone_axes(rest29)[:, 1:], normalised_phi(phi))
 
 
+def _doubled(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in float64: a swing of nearly half a turn multiplies rounding by thousands, and each processor rounds in its own way."""
+    return tuple(tensor.double() for tensor in tensors)
+
+
 def _turn_back(rotation: Tensor, vector: Tensor) -> Tensor:
     return (rotation.mT @ vector[..., None])[..., 0]
 
 
 def naive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose:
-    """The pose whose bones point along the bones of the joints (B, 29, 3) m, one by one; errors add up along the chain."""
+    """The pose whose bones point along the bones of the joints (B, 29, 3) m, one by one; errors add up along the chain.
+
+    Solved in float64, given back in the dtype of the joints.
+    """
+    dtype, (joints29, phi, rest29) = joints29.dtype, _doubled(joints29, phi, rest29)
     p, q = bones(joints29), bones(rest29)
     twist = _twists(phi, rest29)
     relative, total = {0: pelvis_by_spine(p, q)}, {}
@@ -105,15 +114,16 @@ def naive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose:
         R = swing_rotation(q[:, child], _turn_back(G, p[:, child])) @ twist[:, [i - 1 for i in level]]
         for n, i in enumerate(level):
             relative[i], total[i] = R[:, n], G[:, n] @ R[:, n]
-    return AnalyticPose(torch.stack([relative[i] for i in range(24)], dim=1))
+    return AnalyticPose(torch.stack([relative[i] for i in range(24)], dim=1).to(dtype))
 
 
 def adaptive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose:
     """The pose that aims every bone from where its joint has come to rest at its child's target.
 
     Where that aim differs by more than 15 mm from the bone itself (scaled to the rest length), the bone is used. A zero twist pair gives a
-    matrix that is no rotation, as released; bones of zero length keep the aim.
+    matrix that is no rotation, as released; bones of zero length keep the aim. Solved in float64, given back in the dtype of the joints.
     """
+    dtype, (joints29, phi, rest29) = joints29.dtype, _doubled(joints29, phi, rest29)
     p, q = bones(joints29), bones(rest29)
     target = joints29 - joints29[:, :1] + rest29[:, :1]
     twist = _twists(phi, rest29)
@@ -130,4 +140,4 @@ def adaptive_pose(joints29: Tensor, phi: Tensor, rest29: Tensor) -> AnalyticPose
         for n, i in enumerate(level):
             relative[i], total[i], chain[i] = R[:, n], G[:, n] @ R[:, n], C[:, n]
     order = range(24)
-    return AnalyticPose(torch.stack([relative[i] for i in order], dim=1), torch.stack([chain[i] for i in order], dim=1))
+    return AnalyticPose(torch.stack([relative[i] for i in order], dim=1).to(dtype), torch.stack([chain[i] for i in order], dim=1).to(dtype))
