@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from fakes import FakeDataset, FakeModel, exact_bodies
 from layouts.agora import AgoraPerson, AgoraShot, table, write_image
 
 import hpsbench.evaluate.boxes as boxes
-from hpsbench.cli.main import main
 from hpsbench.errors import BodyError, DataError, ProtocolError, ResultError
 from hpsbench.evaluate import evaluate
 from hpsbench.evaluate.agora import body_vertices
@@ -86,21 +84,11 @@ def folder(tmp_path, rows):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Types a command in an empty folder; gives (exit status, stdout, stderr)."""
+def run(run, monkeypatch, tmp_path):
+    """Types a command in an empty folder beside the data; gives (exit status, stdout, stderr)."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.delenv("HPSBENCH_DATA", raising=False)
-    monkeypatch.delenv("HPSBENCH_BODY", raising=False)
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["hpsbench", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return typed
+    return run
 
 
 @pytest.fixture

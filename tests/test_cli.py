@@ -9,24 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsbench.cli.main import COMMANDS, main
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Types a command in an empty folder; gives (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSBENCH_DATA", raising=False)
-    monkeypatch.delenv("HPSBENCH_BODY", raising=False)
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["hpsbench", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return typed
+from hpsbench.cli.main import COMMANDS
 
 
 def test_help_loads_nothing_heavy():
