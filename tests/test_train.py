@@ -27,6 +27,7 @@ from hpsbench.train.cache import CACHE_SCALE, CACHE_SIDE, CropCache, build_cache
 from hpsbench.train.features import FEATURES, FeatureSet, truth_targets
 from hpsbench.train.loop import Schedule, fit, made_from
 from hpsbench.train.mean_pose import chordal_mean, write_mean_pose
+from hpsbench.train.muon import Muon, is_kernel, orthogonalised
 
 DATA = Path(__file__).parent / "data" / "train"
 TINY = replace(hybrik.SMALL, layers=(1, 1, 1, 1), width=8, features=16, depth_bins=4, input_side=64, shrink=1)
@@ -274,6 +275,30 @@ class TestAugmentation:
         cached = np.zeros((CACHE_SIDE, CACHE_SIDE, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
         draw = CropDraw(np.array([50.0, 50.0]), 100.0, channels=(2, 0, 1))
         assert cut_crop(cached, np.array([0.0, 0.0, 100.0, 100.0]), draw, 8)[4, 4].tolist() == [30, 10, 20]
+
+
+class TestMuon:
+    @pytest.mark.parametrize("shape", [(16, 40), (40, 16), (24, 24)])
+    def test_singular_values_become_about_one(self, shape):
+        U, _, Vh = torch.linalg.svd(torch.randn(*shape, generator=torch.Generator().manual_seed(1)), full_matrices=False)
+        values = torch.linspace(0.05, 1, len(Vh))
+        seen = U.T @ orthogonalised(300 * U @ values.diag() @ Vh) @ Vh.T
+        assert seen.diagonal().min() > 0.6
+        assert seen.diagonal().max() < 1.3
+        assert (seen - seen.diagonal().diag()).abs().max() < 0.05
+
+    def test_a_step(self):
+        """A gradient that is already orthogonal is stepped along, times sqrt(outputs / inputs) for a tall kernel; decay comes first."""
+        turned = torch.linalg.qr(torch.randn(36, 9, generator=torch.Generator().manual_seed(2)))[0].reshape(36, 1, 3, 3)
+        kernel = torch.nn.Parameter(torch.ones(36, 1, 3, 3))
+        kernel.grad = 7 * turned
+        Muon([kernel], lr=0.1, weight_decay=0.5).step()
+        moved = (kernel.detach() - 0.95) / -0.2
+        assert ((moved - turned).abs() < 0.3 * turned.abs() + 0.02).all()
+
+    def test_kernels_alone(self):
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 1), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+        assert [name for name, parameter in model.named_parameters() if is_kernel(parameter)] == ["0.weight"]
 
 
 class TestCard:

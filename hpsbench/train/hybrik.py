@@ -26,6 +26,7 @@ PARTS = 2
 OCCLUDED = (0.1, 0.3)
 SETTLED = 0.75
 LEARNING_RATE = 8e-4
+MUON = 25.0
 SMALL = HybrikConfig(
     backbone="pyramid",
     layers=(1, 3, 3, 2),
@@ -64,7 +65,7 @@ def train_hybrik(
     people = People(cache, held_out)
     mean_betas = people.cache.labels["betas"][people.rows].mean(0)
     config = replace(config, init_betas=tuple(float(value) for value in mean_betas))
-    schedule = Schedule(steps=steps or STEPS, lr=LEARNING_RATE)
+    schedule = Schedule(steps=steps or STEPS, lr=LEARNING_RATE, muon=MUON)
     torch.manual_seed(int(rng_of("hybrik-init", seed).integers(2**62)))
     model = _prepared(HybrikNet(config), torch.device(device))
     rule, cv_threads = Augmentation(side=config.input_side, shrink=config.shrink), cv2.getNumThreads()

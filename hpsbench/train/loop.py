@@ -25,6 +25,7 @@ from hpsbench.datasets.openhps.make import making_command
 from hpsbench.errors import HpsbenchError
 from hpsbench.safeload import load_torch
 from hpsbench.store import whole_file, write_text
+from hpsbench.train.muon import Muon, is_kernel
 
 LOG_EVERY = 20
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -35,10 +36,12 @@ class Schedule:
     """How long and how fast: ``steps`` optimiser steps, never a span of time, so that a run is reproducible.
 
     The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over the whole run.
+    Convolution kernels go by Muon at ``muon`` times that rate, where given; all else by AdamW.
     """
 
     steps: int
     lr: float = 1e-3
+    muon: float | None = None
     warmup: int = 200
     weight_decay: float = 0.02
     ema: float = 0.998
@@ -133,7 +136,7 @@ class _Run:
         self.model, self.out, self.schedule, self.seed = model, out, schedule, seed
         self.step, self.seconds = 0, 0.0
         self.replicas = [model]
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True)
+        self.optimizers = _optimizers(model, schedule)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         self.sums: dict[str, float] = {}
         self.last_terms: dict[str, float] = {}
@@ -143,8 +146,9 @@ class _Run:
     def advance(self, parts: Sequence[Any], terms_of: Callable[[nn.Module, Any], Mapping[str, Tensor]]) -> None:
         """One optimiser step."""
         rate = self.schedule.rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer, times in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = times * rate
         while len(self.replicas) < len(parts):
             self.replicas.append(copy.deepcopy(self.model))
         with ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -156,7 +160,8 @@ class _Run:
             )
         self._gather(self.replicas[: len(parts)])
         nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
-        self.optimizer.step()
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
         self._average()
         for key, value in terms.items():
             self.sums[key] = self.sums.get(key, 0.0) + value
@@ -205,7 +210,7 @@ class _Run:
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
             "step": self.step,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -229,11 +234,21 @@ class _Run:
             raise HpsbenchError(f"{path} was begun with seed {state['seed']}, not {self.seed}. Choose another folder, or that seed.")
         self.model.load_state_dict(state["model"])
         self.replicas = [self.model]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for (optimizer, _), stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
         for key in ("step", "seconds", "sums", "last_terms", "rows"):
             setattr(self, key, state[key])
         progress(f"going on at step {self.step}")
+
+
+def _optimizers(model: nn.Module, schedule: Schedule) -> list[tuple[torch.optim.Optimizer, float]]:
+    """The optimisers of a model's parameters, each with its rate in terms of the schedule's."""
+    kernels = [parameter for parameter in model.parameters() if schedule.muon is not None and is_kernel(parameter)]
+    taken = {id(parameter) for parameter in kernels}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    found = [(torch.optim.AdamW(rest, lr=schedule.lr, weight_decay=schedule.weight_decay, fused=True), 1.0)]
+    return found + ([(Muon(kernels, schedule.muon * schedule.lr, schedule.weight_decay), schedule.muon)] if kernels else [])
 
 
 def _backward(model: nn.Module, part: Any, terms_of: Callable[[nn.Module, Any], Mapping[str, Tensor]]) -> dict[str, float]:
