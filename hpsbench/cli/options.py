@@ -55,7 +55,7 @@ def body_for(dataset: str, folder: Path | None) -> "Bodies":
 
     if folder is None and dataset != "openhps":
         raise click.UsageError(
-            f"The annotations of '{dataset}' are SMPL parameters: name the folder of the SMPL body files with --body or HPSBENCH_BODY "
+            f"People of '{dataset}' are scored with SMPL bodies: name the folder of the SMPL body files with --body or HPSBENCH_BODY "
             "(free registration at smpl.is.tue.mpg.de; `hpsbench check body DIR` says what is missing)."
         )
     return load_bodies(folder)

@@ -28,5 +28,6 @@ class OpenHPS(ThreeDPWLayout):
     def where(cls) -> str:
         """A sentence: how to get such a set."""
         return (
-            "Make one with: hpsbench make-openhps --people N --split test --out DIR. Or name no folder, for the small set in the package."
+            "Make one with: hpsbench make-openhps --people N --split test --out DIR (to train on: --split train). "
+            "Or name no folder, for the small set in the package."
         )
