@@ -25,7 +25,7 @@ SIDEWAYS = {
     ("safeload", "store"),
     ("geometry", "skeleton"),
 }
-# In these rooms the files do not import one another, but for the room's shared part: __init__, base and base_*.
+# In these rooms the files do not import one another, but for the room's shared part: __init__, base, base_* and the bank.
 PLUGIN_ROOMS = {"datasets", "occluders", "models"}
 
 
@@ -69,7 +69,7 @@ def violations(path: Path, parts: tuple[str, ...]) -> list[str]:
 def _between_plugins(room: str, parts: tuple[str, ...], target: tuple[str, ...], where: str) -> list[str]:
     if room not in PLUGIN_ROOMS or len(target) < 2 or target[1] == parts[1]:
         return []
-    if target[1] in ("__init__", "base") or target[1].startswith("base_"):
+    if target[1] in ("__init__", "base", "bank") or target[1].startswith("base_"):
         return []
     return [f"{where}: files inside '{room}' do not import one another"]
 
