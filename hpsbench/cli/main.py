@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "List what is there: models, datasets, protocols, occluders, metrics, bodies.",
     "check": "Say in plain words what is missing of a dataset, body or model.",
     "make-openhps": "Render people of the open synthetic set.",
+    "occluders": "Banks of objects to paste: cut them out of Pascal VOC, list them, draw ours.",
     "train": "Train the small models that ship with the package.",
 }
 

@@ -1,0 +1,56 @@
+"""``hpsbench occluders extract | list | draw``."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from hpsbench.cli.options import out_option, talk
+
+
+@click.group("occluders")
+def occluders_command() -> None:
+    """Banks of objects to paste: cut them out of Pascal VOC, list them, draw the ones that ship with the package."""
+
+
+@occluders_command.command("extract")
+@click.option("--voc", type=click.Path(path_type=Path), required=True, help="The folder VOC2012 of Pascal VOC.")
+@out_option
+def extract_command(voc: Path, out: Path) -> None:
+    """Cut the objects out of Pascal VOC that the published object pasting takes (2638 of VOC2012)."""
+    from hpsbench.occluders.voc import extract_voc
+
+    extraction = extract_voc(voc, out, _bar("extract", "annotation"))
+    click.echo(f"{out}: {extraction}")
+    if extraction.warning:
+        talk(f"Warning: {extraction.warning}")
+
+
+@occluders_command.command("list")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+def list_command(folder: Path | None) -> None:
+    """List the objects of FOLDER (without one: those that ship with the package): name, size px, share covered, SHA-256 of the file."""
+    from hpsbench.occluders.bank import PACKAGED, load_bank
+
+    bank = load_bank(folder or PACKAGED)
+    width = max(len(name) for name in bank.names)
+    for name, file in bank.files.items():
+        pixels = bank.read(name)
+        size = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        click.echo(f"{name:<{width}}  {size:>9}  {pixels[..., 3].mean() / 255:4.0%}  {file.sha256[:12]}")
+    talk(f"{len(bank.names)} objects in {bank.folder}, sha256 {bank.sha256}")
+
+
+def _bar(label: str, unit: str) -> Callable[[int, int], None]:
+    """A callback (done, total) that draws a bar on stderr, and nothing where stderr is no terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(desc=label, unit=unit, disable=None, leave=False)
+
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return update
