@@ -16,16 +16,20 @@ from layouts.agora import (
     in_camera,
     pixels,
     shots,
+    smpl_fit,
     table,
     write_agora,
     write_image,
     write_test_split,
 )
 
+import hpsbench.datasets.base_agora as base_agora
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.agora import Agora, Agora4K, AgoraX, AgoraX4K
-from hpsbench.datasets.base_agora import intrinsics_of
+from hpsbench.datasets.base_agora import intrinsics_of, load_fit
 from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
+from hpsbench.geometry import project, rotmat_to_rotvec
+from hpsbench.types import Sample, Truth, View
 
 OCCLUSIONS = (10.0, 85.0, 95.0, -1.0)
 
@@ -105,6 +109,102 @@ def who(dataset, some, i):
     told = dataset.person(i)
     shot = next(shot for shot in some if shot.image == told["image"])
     return shot, shot.people[told["person"]]
+
+
+def smpl_of(root, path, place, bodies):
+    """What ``Truth`` holds of a person whose fit is the file ``path``."""
+    if not path.is_file():
+        return {}
+    fit = load_fit(path, "smpl", **place)
+    root = rotmat_to_rotvec(torch.from_numpy(fit.orientation())).numpy()
+    found = {"rotvecs": np.concatenate([root[None], fit.params["body_pose"]])}
+    if len(fit.params["betas"]) == 10:
+        pelvis = bodies.neutral.rest_joints(torch.from_numpy(fit.params["betas"])[None])[0, 0].double().numpy()
+        found |= {"betas": fit.params["betas"], "trans": fit.transl(pelvis)}
+    return found
+
+
+def checked_record(dataset, sample, row, k, bodies):
+    """The record that the types' own checks pass, made of person ``k`` of a table's ``row`` (4K px) alone, one field after the other."""
+    count = 24 if dataset.model == "smpl" else 22
+    skeleton, K, factor = f"{dataset.model}{count}", intrinsics_of(row.image, dataset.size), dataset.size[0] / FULL[0]
+    keypoints = row.joints2d[k, :count] * factor
+    px = keypoints[((keypoints >= 0) & (keypoints < dataset.size)).all(1)]
+    low, high = px.min(0), px.max(0)
+    centre, half = (low + high) / 2, (high - low) / 2
+    place = {"rotation": row.rotations[k], "shift": row.shifts[k]}
+    sequence, _, frame = row.image.rpartition("_")
+    stem = f"{dataset.name}/validation/{sequence}/{frame}"
+    joints = row.joints[k, :count]
+    truth = Truth(
+        joints=joints,
+        skeleton=skeleton,
+        joints2d=project(torch.from_numpy(joints), torch.from_numpy(K)).numpy(),
+        valid=np.ones(count, dtype=bool),
+        **(smpl_of(dataset.root, dataset.root / row.fits[k], place, bodies) if count == 24 else {"gender": row.genders[k]}),
+        keypoints2d=np.concatenate([keypoints, np.ones((count, 1))], axis=1),
+        keypoints_skeleton=skeleton,
+    )
+    view = View(sample.view.read, stem, np.concatenate([centre - half, centre + half]), K)
+    return Sample(f"{stem}/{k}", view, truth, sequence, f"{stem}/{k}", int(frame), dataset.size)
+
+
+def assert_same_record(found, wanted):
+    """Field by field, arrays to the last bit."""
+    assert vars(found).keys() == vars(wanted).keys()
+    for name, value in vars(wanted).items():
+        other = getattr(found, name)
+        if isinstance(value, View | Truth):
+            assert_same_record(other, value)
+        elif isinstance(value, np.ndarray):
+            assert (other.dtype, other.shape, other.tobytes()) == (value.dtype, value.shape, value.tobytes()), name
+        elif name == "read":
+            assert (other.func, other.args) == (value.func, value.args)
+        else:
+            assert type(other) is type(value), name
+            assert other == value, name
+
+
+class TestColumns:
+    @pytest.mark.parametrize("kind", [Agora, AgoraX])
+    def test_samples_are_the_checked_records_of_their_rows(self, written, kind, bodies):
+        self.assert_checked(opened(written, kind=kind, bodies=bodies), bodies, 12)
+
+    def test_those_who_have_no_fit(self, small, some, bodies):
+        (small / fit_path(some[0], 1, "smpl")).with_suffix(".pkl").unlink()
+        dataset = opened(small, bodies=bodies)
+        assert sum(sample.truth.rotvecs is None for sample in dataset) == 1
+        self.assert_checked(dataset, bodies, 4)
+
+    @staticmethod
+    def assert_checked(dataset, bodies, count):
+        rows = {people.image: people for people in dataset.annotations()}
+        assert len(dataset) == count
+        for i, sample in enumerate(dataset):
+            told = dataset.person(i)
+            wanted = checked_record(dataset, sample, rows[told["image"]], told["person"], bodies)
+            assert_same_record(sample, wanted)
+            assert_same_record(dataset[i], wanted)
+
+    def test_read_gives_the_image_of_the_frame(self, small, some):
+        """Two images of one sequence, told apart by their reds."""
+        other = replace(some[0], image=f"{some[0].image[:-1]}4")
+        write_agora(small, [some[0], other])
+        path = small / "validation" / f"{other.image}_1280x720.png"
+        picture = np.full((720, 1280, 3), 200, dtype=np.uint8)
+        path.unlink()
+        write_image(small / "validation", other.image, SMALL, picture)
+        dataset = opened(small)
+        assert len({sample.sequence for sample in dataset}) == 1
+        assert [int(sample.view.read().max()) for sample in dataset] == [64, 64, 200, 200]
+
+    def test_fits_are_parsed_once(self, small, monkeypatch):
+        first = opened(small)
+        monkeypatch.setattr(base_agora, "load_pickle", None)
+        again = opened(small)
+        assert again.fingerprint == first.fingerprint
+        np.testing.assert_array_equal(again[3].truth.rotvecs, first[3].truth.rotvecs)
+        assert again.fit(3).params.keys() == {"global_orient", "transl", "body_pose", "betas"}
 
 
 class TestRead:
@@ -274,6 +374,27 @@ class TestRules:
         table(some[:1], "smpl").to_pickle(small / "SMPL/validation_0_withjv.pkl")
         assert opened(small).fingerprint != before
 
+    def test_fingerprint_follows_each_fit(self, small, some):
+        """Two scans of one name in two folders, each with a sister of another pose: no change of either hides behind the other."""
+        names = [small / "smpl_gt" / folder / "scan.pkl" for folder in ("validationset_a", "validationset_b")]
+        frame = table(some[:1], "smpl")
+        frame.at[0, "gt_path_smpl"] = [f"smpl_gt/{path.parent.name}/scan.obj" for path in names]
+        frame.to_pickle(small / "SMPL/validation_0_withjv.pkl")
+        fits = [smpl_fit(person) for person in some[0].people]
+        prints = set()
+        for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            for path, fit in zip(names, pair, strict=True):
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(fits[fit] + bytes(len(prints)))
+            prints.add(opened(small).fingerprint)
+        assert len(prints) == 4
+
+    def test_fingerprint_without_the_place_of_the_folder(self, small):
+        before = opened(small).fingerprint
+        moved = small.with_name("elsewhere")
+        small.rename(moved)
+        assert opened(moved).fingerprint == before
+
 
 class TestTestSplit:
     NAME = "ag_testset_somebody_hdri_50mm_5_10_00009"
@@ -290,6 +411,13 @@ class TestTestSplit:
         assert dataset[0].view.read().shape == (720, 1280, 3)
         with pytest.raises(DataError, match="no ground truth"):
             dataset.person(0)
+
+    def test_fingerprint_is_that_of_the_boxes(self, tmp_path):
+        prints = []
+        for folder, x in (("a", 300), ("b", 300), ("c", 301)):
+            write_test_split(tmp_path / folder, {self.NAME: [[x, 600, 900, 1200]]})
+            prints.append(opened(tmp_path / folder, split="test", bbox="detections").fingerprint)
+        assert prints[0] == prints[1] != prints[2]
 
     def test_ground_truth_rules_are_refused(self, tmp_path, small):
         write_test_split(tmp_path / "t", {self.NAME: [[0, 0, 9, 9]]})
@@ -400,9 +528,8 @@ class TestBadInput:
     )
     def test_bad_fit(self, small, some, record, match):
         (small / fit_path(some[1], 0, "smpl")).with_suffix(".pkl").write_bytes(pickle.dumps(record))
-        dataset = opened(small)
         with pytest.raises(DataError, match=match):
-            dataset[0]
+            opened(small)
 
     def test_image_of_another_size(self, small, some):
         write_image(small / "validation", some[1].image, (640, 360))

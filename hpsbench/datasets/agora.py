@@ -1,18 +1,15 @@
 """AGORA: rendered crowds of clothed scans, with SMPL or SMPL-X fits, at either of its two resolutions."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base import FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
-from hpsbench.datasets.base_3dpw_files import fingerprint_of, fingerprint_of_hashes
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes
 from hpsbench.datasets.base_agora import (
     DETECTIONS,
     FULL_SIZE,
@@ -22,15 +19,17 @@ from hpsbench.datasets.base_agora import (
     intrinsics_of,
     load_detections,
     load_fit,
-    read_sized,
     split_name,
     table_files,
 )
+from hpsbench.datasets.base_agora_columns import Scene, columns_of
+from hpsbench.datasets.base_agora_fits import CameraFits, SmplFits
 from hpsbench.datasets.base_agora_tables import FRAME_RULES, AgoraPeople, load_people, people_of
+from hpsbench.datasets.base_columns import ColumnDataset
 from hpsbench.errors import DataError
-from hpsbench.geometry import project, rotmat_to_rotvec
 from hpsbench.skeleton import joint_names
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.store import sha256_of_file
+from hpsbench.types import Card
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
@@ -42,18 +41,7 @@ _TRAIN_JOINTS = 25
 BOX_RULES = ("joints-in-image", "joints25-in-image", "vertices-in-image", "detections")
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """One image: its name without .png, its people (None in the test split) and their boxes (P, 4) px."""
-
-    name: str
-    path: Path | None
-    intrinsics: np.ndarray
-    people: AgoraPeople | None
-    boxes_xyxy: np.ndarray
-
-
-class Agora(Dataset):
+class Agora(ColumnDataset):
     """AGORA at 1280 x 720 with SMPL fits. Subclasses have the other resolution, the SMPL-X fits, or both.
 
     ``split``: "train" and "validation" have ground truth; "test" has images and no more: its boxes come from AGORA_test_bbox.json
@@ -96,31 +84,35 @@ class Agora(Dataset):
             )
         self.root, self.bodies = Path(root), bodies
         self.rules = (frames, bbox, bbox_scale)
-        self._fits: dict[int, AgoraFit | None] = {}
-        scenes, self._tables, fingerprint = self._test_scenes() if split == "test" else self._scenes(split)
+        scenes, self._tables, hashes = self._test_scenes() if split == "test" else self._scenes(split)
         self._scenes_of = sorted(scenes, key=lambda scene: split_name(scene.name))
         self._check_scenes(split)
-        self._places, counts = self._kept()
-        entries = [self._entry(self._scenes_of[s], person) for s, person in self._places]
-        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint)
+        self._fits = self._smpl_fits()
+        kept, counts = self._kept()
+        self._places = [(s, person) for s, mask in enumerate(kept) for person in np.flatnonzero(mask).tolist()]
+        fits = None if self._fits is None else self._in_camera
+        columns = columns_of(self.name, self._skeleton(), self.size, self._scenes_of, kept, fits)
+        # By paths below the folder: scans of one name lie in several folders of fits.
+        fingerprint = fingerprint_of_hashes(hashes | ({} if self._fits is None else self._fits.hashes))
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
     @classmethod
     def _folder(cls) -> str:
         return "SMPL" if cls.model == "smpl" else "SMPLX"
 
-    def _scenes(self, split: str) -> tuple[list[_Scene], tuple[Path, ...], str]:
-        """The scenes of the tables of a split, those tables, and the fingerprint of them."""
+    def _scenes(self, split: str) -> tuple[list[Scene], tuple[Path, ...], dict[str, str]]:
+        """The scenes of the tables of a split, those tables, and their SHA-256 by path below the folder."""
         parts = SPLITS[:2] if split == "all" else (split,)
         by_part = {part: table_files(self.root, self._folder(), part, self.where()) for part in parts}
         scenes, hashes = [], {}
         for part, files in by_part.items():
             images = image_paths(self.root, part, self.size)
             for file in files:
-                found, hashes[f"{file.parent.name}/{file.name}"] = people_of(file, self.model, self.size)
+                found, hashes[file.relative_to(self.root).as_posix()] = people_of(file, self.model, self.size)
                 scenes += [self._scene(people, part, images.get(people.image)) for people in found]
-        return scenes, tuple(file for files in by_part.values() for file in files), fingerprint_of_hashes(hashes)
+        return scenes, tuple(file for files in by_part.values() for file in files), hashes
 
-    def _scene(self, people: AgoraPeople, split: str, path: Path | None) -> _Scene:
+    def _scene(self, people: AgoraPeople, split: str, path: Path | None) -> Scene:
         K = intrinsics_of(people.image, self.size)
         _, bbox, scale = self.rules
         if bbox == "vertices-in-image":
@@ -128,17 +120,17 @@ class Agora(Dataset):
         else:
             points = people.joints2d[:, : self._body_joints() if bbox == "joints-in-image" else _TRAIN_JOINTS]
             boxes = boxes_of(points, inside(points, self.size), scale)
-        return _Scene(people.image, path, K, people.slim(split, self._body_joints()), boxes)
+        return Scene(people.image, split, path, K, people.slim(self._body_joints()), boxes)
 
-    def _test_scenes(self) -> tuple[list[_Scene], tuple[Path, ...], str]:
+    def _test_scenes(self) -> tuple[list[Scene], tuple[Path, ...], dict[str, str]]:
         file = self.root / DETECTIONS
         boxes, images = load_detections(file, self.where()), image_paths(self.root, "test", self.size)
         scenes = []
         for name, xywh in boxes.items():
             corners = np.stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) * (self.size[0] / FULL_SIZE[0])
             scaled = boxes_of(corners, np.ones(corners.shape[:2], dtype=bool), self.rules[2])
-            scenes.append(_Scene(name, images.get(name), intrinsics_of(name, self.size), None, scaled))
-        return scenes, (), fingerprint_of([file])
+            scenes.append(Scene(name, "test", images.get(name), intrinsics_of(name, self.size), None, scaled))
+        return scenes, (), {DETECTIONS: sha256_of_file(file)}
 
     @classmethod
     def _body_joints(cls) -> int:
@@ -150,7 +142,7 @@ class Agora(Dataset):
 
     def _check_scenes(self, split: str) -> None:
         names = [scene.name for scene in self._scenes_of]
-        twice = sorted({name for name, other in pairwise(names) if name == other})
+        twice = sorted({name for name, other in pairwise(names) if split_name(name) == split_name(other)})
         if twice:
             raise DataError(
                 f"{len(twice)} images of {self.name}/{split} are in two tables, the first is {twice[0]}. Unpack the tables again."
@@ -162,12 +154,12 @@ class Agora(Dataset):
                 f"begins with the split's. Unpack the images of {self.size[0]} x {self.size[1]} there. {self.where()}"
             )
 
-    def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
-        """Places (scene, person) of the kept samples in order, and the counts."""
+    def _kept(self) -> tuple[list[np.ndarray], FrameCounts]:
+        """Of each scene who is a sample, (P,) bool; and the counts."""
         rule = FRAME_RULES[self.rules[0]]
         dropped = dict.fromkeys((_NO_IMAGE, *rule, _NO_BOX, TOO_SMALL), 0)
-        places, total = [], 0
-        for s, scene in enumerate(self._scenes_of):
+        found, total = [], 0
+        for scene in self._scenes_of:
             boxes = scene.boxes_xyxy
             masks = {_NO_IMAGE: np.full(len(boxes), scene.path is None)}
             masks |= {reason: mask(scene.people) for reason, mask in rule.items() if scene.people is not None}
@@ -178,13 +170,19 @@ class Agora(Dataset):
             for reason, mask in masks.items():
                 dropped[reason] += int((kept & mask).sum())
                 kept &= ~mask
-            places += [(s, int(person)) for person in np.flatnonzero(kept)]
-        return places, FrameCounts(total, len(places), dropped)
+            found.append(kept)
+        return found, FrameCounts(total, sum(int(kept.sum()) for kept in found), dropped)
 
-    def _entry(self, scene: _Scene, person: int) -> Entry:
-        sequence, frame = split_name(scene.name)
-        stem = f"{self.name}/{'test' if scene.people is None else scene.people.split}/{sequence}/{frame:05d}"
-        return Entry(f"{stem}/{person}", stem, f"{stem}/{person}", frame)
+    def _smpl_fits(self) -> SmplFits | None:
+        """The fits that samples have: SMPL's, wherever there is ground truth. Raises DataError for a broken one."""
+        if self.model != "smpl" or not self._tables:
+            return None
+        return SmplFits(self.root, (name for scene in self._scenes_of for name in scene.people.fits))
+
+    def _in_camera(self, scenes: Sequence[Scene]) -> CameraFits:
+        people = [scene.people for scene in scenes]
+        rotations, shifts = (np.concatenate([getattr(each, name) for each in people]) for name in ("rotations", "shifts"))
+        return self._fits.in_camera([name for each in people for name in each.fits], rotations, shifts, self.bodies)
 
     def annotations(self) -> Iterator[AgoraPeople]:
         """Everybody of the split with all joints and vertices, image by image, whether kept or not: what AGORA's own scores take.
@@ -208,61 +206,20 @@ class Agora(Dataset):
 
     def fit(self, i: int) -> AgoraFit | None:
         """The body model's parameters of sample ``i``; None where the fits are not unpacked. Raises DataError for a broken file."""
-        if i not in self._fits:
-            _, people, person = self._placed(i)
-            path = self.root / people.fits[person]
-            there = path.is_file()
-            place = {"rotation": people.rotations[person], "shift": people.shifts[person]}
-            self._fits[i] = load_fit(path, self.model, **place) if there else None
-        return self._fits[i]
+        _, people, person = self._placed(i)
+        place = {"rotation": people.rotations[person], "shift": people.shifts[person]}
+        if self._fits is not None:
+            params = self._fits.params(people.fits[person])
+            return None if params is None else AgoraFit(self.model, params, **place)
+        path = self.root / people.fits[person]
+        return load_fit(path, self.model, **place) if path.is_file() else None
 
-    def _placed(self, i: int) -> tuple[_Scene, AgoraPeople, int]:
+    def _placed(self, i: int) -> tuple[Scene, AgoraPeople, int]:
         s, person = self._places[i]
         scene = self._scenes_of[s]
         if scene.people is None:
             raise DataError(f"{self.name}/test has no ground truth. Take the split 'validation'.")
         return scene, scene.people, person
-
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample; reads the person's fit, if it has one, and leaves the image unread."""
-        entry, (s, person) = self._entries[i], self._places[i]
-        scene = self._scenes_of[s]
-        truth = self._no_truth() if scene.people is None else self._truth(i, scene, person)
-        view = View(partial(read_sized, scene.path, self.size), entry.image_key, scene.boxes_xyxy[person], scene.intrinsics)
-        return Sample(entry.id, view, truth, split_name(scene.name)[0], entry.track, entry.frame, self.size)
-
-    def _no_truth(self) -> Truth:
-        count = self._body_joints()
-        return Truth(np.full((count, 3), np.nan), self._skeleton(), np.full((count, 2), np.nan), np.zeros(count, dtype=bool))
-
-    def _truth(self, i: int, scene: _Scene, person: int) -> Truth:
-        people = scene.people
-        joints = people.joints[person]
-        keypoints = people.joints2d[person]
-        return Truth(
-            joints=joints,
-            skeleton=self._skeleton(),
-            joints2d=project(torch.from_numpy(joints), torch.from_numpy(scene.intrinsics)).numpy(),
-            valid=np.ones(len(joints), dtype=bool),
-            **(self._smpl(i) if self.model == "smpl" else {"gender": people.genders[person]}),
-            keypoints2d=np.concatenate([keypoints, np.ones((len(keypoints), 1))], axis=1),
-            keypoints_skeleton=self._skeleton(),
-        )
-
-    def _smpl(self, i: int) -> dict[str, np.ndarray]:
-        """SMPL's parameters in the camera frame as ``Truth`` takes them; nothing where the fits are not unpacked."""
-        fit = self.fit(i)
-        if fit is None:
-            return {}
-        root = rotmat_to_rotvec(torch.from_numpy(fit.orientation())).numpy()
-        found = {"rotvecs": np.concatenate([root[None], fit.params["body_pose"]])}
-        betas = fit.params["betas"]
-        if len(betas) == 10:
-            found["betas"] = betas
-            if self.bodies is not None:
-                pelvis = self.bodies.neutral.rest_joints(torch.from_numpy(betas)[None])[0, 0]
-                found["trans"] = fit.transl(pelvis.double().cpu().numpy())
-        return found
 
     @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:

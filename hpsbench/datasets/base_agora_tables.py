@@ -52,13 +52,12 @@ class AgoraPeople:
     fits: tuple[str, ...]
     rotations: np.ndarray
     shifts: np.ndarray
-    split: str = ""
     corners: np.ndarray | None = None
 
-    def slim(self, split: str, joints: int) -> "AgoraPeople":
-        """Without vertices, with the first ``joints`` joints, in a named split: what stays in memory."""
+    def slim(self, joints: int) -> "AgoraPeople":
+        """Without vertices, with the first ``joints`` joints: what stays in memory."""
         kept = {"joints": self.joints[:, :joints].copy(), "joints2d": self.joints2d[:, :joints].copy()}
-        return replace(self, **kept, vertices=None, corners=None, split=split)
+        return replace(self, **kept, vertices=None, corners=None)
 
 
 def _bin(low: int) -> Callable[[AgoraPeople], np.ndarray]:
@@ -107,7 +106,7 @@ def _columns_of(path: Path, model: str, size: tuple[int, int]) -> Columns:
     rows: dict[str, list[np.ndarray]] = {name: [] for name in (*_NUMBERS, *_TEXTS, "corners")}
     for people in load_people(path, model, size):
         images.append(people.image)
-        slim = people.slim("", _JOINTS_KEPT)
+        slim = people.slim(_JOINTS_KEPT)
         for name in (*_NUMBERS, *_TEXTS):
             rows[name].append(np.array(getattr(slim, name), dtype=str if name in _TEXTS else None))
         rows["corners"].append(_corners(people, size))
