@@ -7,6 +7,7 @@ a run that was killed goes on; the same bytes come out of any number of workers,
 import gzip
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -37,7 +38,7 @@ from hpsbench.generated import (
     zipped,
 )
 from hpsbench.image import encode_png
-from hpsbench.occlude import Planner, apply_plan
+from hpsbench.occlude import Planner, apply_plan, canvas_side, crop_view
 from hpsbench.protocol import Protocol
 from hpsbench.store import sha256_of_bytes, write_bytes, write_text
 from hpsbench.types import OcclusionPlan, Sample, View
@@ -82,6 +83,8 @@ def generate(
         done += sum(map(len, parts[k]))
         _report(progress, done, total)
     counts = {"total": dataset.counts.total, "kept": dataset.counts.kept, "dropped": dict(dataset.counts.dropped)}
+    if len(protocol.cases) > 1:
+        counts["cases"] = len(protocol.cases)
     return _finish(out, identity, counts, [(_lines(out, k, PLANS), _lines(out, k, IMAGE_LINES)) for k in range(len(parts))])
 
 
@@ -175,28 +178,34 @@ class _Writer:
         views: list[str] = []
         for frame in frames:
             samples = [self.dataset[i] for i in frame]
-            planned = [self.planner(sample) for sample in samples]
-            plans += [canonical(plan_record(plan, sample)) for plan, sample in zip(planned, samples, strict=True)]
+            planned = [(plan, sample) for sample in samples for plan in self.planner.all(sample)]
+            plans += [canonical(plan_record(plan, sample)) for plan, sample in planned]
             if self.images:
-                views += [canonical(record) for record in self._write_images(planned, samples)]
+                views += [canonical(record) for record in self._write_images(planned)]
         if self.images:
             write_text(_part(self.out, k, IMAGE_LINES), "".join(f"{line}\n" for line in views))
         write_text(_part(self.out, k, PLANS), "".join(f"{line}\n" for line in plans))
         return k
 
-    def _write_images(self, plans: Sequence[OcclusionPlan], samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+    def _write_images(self, planned: Sequence[tuple[OcclusionPlan, Sample]]) -> Iterator[dict[str, Any]]:
         """Write the images of the people of one frame, which is decoded once; an image that people share is written once."""
         decoded: dict[str, np.ndarray] = {}
         written: dict[str, dict[str, Any]] = {}
-        for plan, sample in zip(plans, samples, strict=True):
-            view = apply_plan(_decoded_once(sample.view, decoded), plan)
+        for plan, sample in planned:
+            if plan.skipped:
+                continue
+            view = self._view_of(plan, _decoded_once(sample.view, decoded))
             if view.image_key not in written:
-                written[view.image_key] = self._write_image(view, sample.id)
-            yield written[view.image_key] | view_record(view, sample.id)
+                written[view.image_key] = self._write_image(view, plan.view_id)
+            yield written[view.image_key] | view_record(view, plan)
 
-    def _write_image(self, view: View, sample_id: str) -> dict[str, Any]:
+    def _view_of(self, plan: OcclusionPlan, view: View) -> View:
+        side = canvas_side(plan)
+        return apply_plan(view, plan) if side is None else crop_view(view, plan, side)
+
+    def _write_image(self, view: View, view_id: str) -> dict[str, Any]:
         image = view.read()
-        name, data = f"{IMAGES}/{sample_id}.png", encode_png(image)
+        name, data = f"{IMAGES}/{view_id}.png", encode_png(image)
         write_bytes(self.out / name, data)
         return {"image": name, "sha256": sha256_of_bytes(data), "size": [image.shape[1], image.shape[0]]}
 
@@ -247,7 +256,8 @@ _worker: list[_Writer] = []
 def _finish(out: Path, identity: Mapping[str, Any], counts: Mapping[str, Any], texts: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
     """Write the final files out of the texts of all parts, the manifest last; then the parts go."""
     plans, views = (b"".join(text) for text in zip(*texts, strict=True)) if texts else (b"", b"")
-    manifest = dict(identity) | {"counts": {**counts, "written": plans.count(b"\n")}, "plans": _write_zipped(out / PLANS, plans)}
+    counts = {**counts, "written": plans.count(b"\n")} | _skipped(plans)
+    manifest = dict(identity) | {"counts": counts, "plans": _write_zipped(out / PLANS, plans)}
     manifest["images"] = None
     if identity["with_images"]:
         count = len({json.loads(line)["image"] for line in views.splitlines()})
@@ -258,6 +268,12 @@ def _finish(out: Path, identity: Mapping[str, Any], counts: Mapping[str, Any], t
     write_text(out / MANIFEST, json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False) + "\n")
     shutil.rmtree(out / _PARTS, ignore_errors=True)
     return manifest
+
+
+def _skipped(plans: bytes) -> dict[str, dict[str, int]]:
+    """How many plans say, and for which reasons, that their case is not possible; nothing where none does."""
+    reasons = Counter(json.loads(line)["skipped"] for line in plans.splitlines() if b'"skipped"' in line)
+    return {"skipped": dict(sorted(reasons.items()))} if reasons else {}
 
 
 def _write_zipped(path: Path, text: bytes) -> dict[str, str]:
@@ -277,7 +293,7 @@ def merge(folders: Sequence[Path | str], out: Path | str) -> dict[str, Any]:
     identity = {key: first[key] for key in _SHARED} | {"shard": [0, 1]}
     if _finished(out, identity):
         return read_manifest(out)
-    counts = {key: value for key, value in first["counts"].items() if key != "written"}
+    counts = {key: value for key, value in first["counts"].items() if key not in ("written", "skipped")}
     return _finish(out, identity, counts, [_texts_of(folder, out) for folder, _ in shards])
 
 

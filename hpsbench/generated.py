@@ -1,17 +1,18 @@
 """A generated folder: what lies in it, how it is checked, and how it is read back.
 
 manifest.json      the protocol in full, the data's fingerprint, counts and hashes
-plans.jsonl.gz     a plan per line, in the dataset's order, with what it hid: "coverage", "occluded" and "outside" joints
+plans.jsonl.gz     a plan per line, in the dataset's order and each sample's cases, with what it hid: "coverage" (of the window or the
+                   person's box), "coverage_canvas", "coverage_box", "occluded" and "outside" joints
 images.jsonl.gz    where images were written: per line an image's file, hash and size, and the box, window and camera in it
-images/<id>.png    the image that a model gets
+images/<id>.png    the image that a model gets, of a protocol with cases <id>@<case>.png; of occluders of crop space the canvas alone
 """
 
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hpsbench.image import read_image
 from hpsbench.occlude import apply_plan, hidden_by
 from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes, sha256_of_file
-from hpsbench.types import OcclusionPlan, Sample, View
+from hpsbench.types import OcclusionPlan, Sample, View, view_id_of
 
 MANIFEST, PLANS, IMAGE_LINES, IMAGES = "manifest.json", "plans.jsonl.gz", "images.jsonl.gz", "images"
 FORMAT = 1
@@ -49,16 +50,18 @@ def plan_record(plan: OcclusionPlan, sample: Sample) -> dict[str, Any]:
     names = np.array(joint_names(sample.truth.skeleton))
     return json.loads(plan.to_json()) | {
         "coverage": round(hidden.coverage, 6),
+        "coverage_canvas": round(hidden.coverage_canvas, 6),
+        "coverage_box": round(hidden.coverage_box, 6),
         "occluded": names[hidden.occluded].tolist(),
         "outside": names[hidden.outside].tolist(),
     }
 
 
-def view_record(view: View, sample_id: str) -> dict[str, Any]:
-    """What a line of images.jsonl.gz says of a view, beside its image."""
+def view_record(view: View, plan: OcclusionPlan) -> dict[str, Any]:
+    """What a line of images.jsonl.gz says of a plan's view, beside its image."""
     window = view.window_xyxy
-    return {
-        "sample_id": sample_id,
+    return ({"case": plan.case} if plan.case else {}) | {
+        "sample_id": plan.sample_id,
         "bbox_xyxy": np.asarray(view.bbox_xyxy, dtype=np.float64).tolist(),
         "window_xyxy": None if window is None else np.asarray(window, dtype=np.float64).tolist(),
         "intrinsics": np.asarray(view.intrinsics, dtype=np.float64).tolist(),
@@ -132,9 +135,9 @@ def _wrong_file(folder: Path, name: str, about: Mapping[str, Any]) -> Iterator[s
 
 
 def _wrong_plans(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
-    ids = [record["sample_id"] for record in read_lines(folder / PLANS)]
+    ids = [_view_id(record) for record in read_lines(folder / PLANS)]
     if len(ids) != manifest["counts"]["written"] or len(set(ids)) != len(ids):
-        yield f"{PLANS} holds {len(set(ids))} samples in {len(ids)} lines, but {manifest['counts']['written']} were written"
+        yield f"{PLANS} holds {len(set(ids))} plans in {len(ids)} lines, but {manifest['counts']['written']} were written"
 
 
 def _wrong_images(folder: Path, count: int) -> Iterator[str]:
@@ -155,7 +158,7 @@ def _wrong_images(folder: Path, count: int) -> Iterator[str]:
 class Generated:
     """A generated folder beside the dataset that it was made from: its samples with the occluded views.
 
-    ``plans`` and ``views`` (the lines of images.jsonl.gz, empty where no images were written) are keyed by sample id. A view
+    ``plans`` and ``views`` (the lines of images.jsonl.gz, empty where no images were written) are keyed by view id. A view
     reads the written image where there is one, and replays its plan where there is none: the same pixels.
     """
 
@@ -177,15 +180,29 @@ class Generated:
         """The dataset's sample ids, in its order."""
         return self.dataset.ids
 
-    def plan_of(self, sample: Sample) -> OcclusionPlan:
-        """The plan of a sample. Raises ResultError where the folder (one shard, say) holds none."""
-        if sample.id not in self.plans:
-            raise ResultError(f"{self.folder} holds no plan for '{sample.id}'. Generate it for the whole dataset, or merge its shards.")
-        return self.plans[sample.id]
+    def plan_of(self, sample: Sample, case: str = "") -> OcclusionPlan:
+        """The plan of a sample under a case. Raises ResultError where the folder (one shard, say) holds none."""
+        key = view_id_of(sample.id, case)
+        if key not in self.plans:
+            raise ResultError(f"{self.folder} holds no plan for '{key}'. Generate it for the whole dataset, or merge its shards.")
+        return self.plans[key]
 
-    def view_of(self, sample: Sample) -> View:
-        """The occluded view of a sample as the dataset gives it."""
-        plan, record = self.plan_of(sample), self.views.get(sample.id)
+    def plans_of(self, sample: Sample) -> list[OcclusionPlan]:
+        """The plans of a sample under every case of the folder's protocol."""
+        return [self.plan_of(sample, case) for case in self.cases]
+
+    @cached_property
+    def cases(self) -> tuple[str, ...]:
+        """The cases that each sample has a plan for."""
+        return tuple(dict.fromkeys(plan.case for plan in self.plans.values()))
+
+    def has_image_of(self, plan: OcclusionPlan) -> bool:
+        """Whether the image of a plan was written."""
+        return plan.view_id in self.views
+
+    def view_of(self, sample: Sample, case: str = "") -> View:
+        """The occluded view of a sample as the dataset gives it; without a written image, occluders of crop space are left to be drawn."""
+        plan, record = self.plan_of(sample, case), self.views.get(view_id_of(sample.id, case))
         if record is None:
             return apply_plan(sample.view, plan)
         window = record["window_xyxy"]
@@ -223,10 +240,10 @@ def load_generated(folder: Path | str, dataset: Dataset) -> Generated:
     wrong = [text for name, about in files.items() for text in _wrong_file(folder, name, about)]
     if wrong:
         raise ResultError(f"{folder} is not what was generated: {'; '.join(wrong)}. Generate it again.")
-    views = {} if manifest["images"] is None else _by_id(read_lines(folder / IMAGE_LINES))
-    plans = {key: OcclusionPlan.from_record(record) for key, record in _by_id(read_lines(folder / PLANS)).items()}
-    return Generated(folder, manifest, dataset, plans, views)
+    views = {} if manifest["images"] is None else {_view_id(record): record for record in read_lines(folder / IMAGE_LINES)}
+    plans = [OcclusionPlan.from_record(record) for record in read_lines(folder / PLANS)]
+    return Generated(folder, manifest, dataset, {plan.view_id: plan for plan in plans}, views)
 
 
-def _by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {record["sample_id"]: record for record in records}
+def _view_id(record: Mapping[str, Any]) -> str:
+    return view_id_of(record["sample_id"], record.get("case", ""))

@@ -1,40 +1,47 @@
 """Plan an occlusion and apply it: randomness is drawn once, as data, and pixels follow from that data.
 
 plan = make_plan(sample, protocol, track)
-view = apply_plan(sample.view, plan)
+view = apply_plan(sample.view, plan)     occluders of image space, and the window
+apply_to_crop(crop, plan, square)        those of crop space, on what a model was cut
 hidden = hidden_by(plan, sample)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+from torch import Tensor
 
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ProtocolError
-from hpsbench.image import cut
-from hpsbench.occluders.base import BySample, IntBox, Published, Seeding, Target, occluder, whole_box
+from hpsbench.image import crop_square, cut
+from hpsbench.occluders.base import BySample, Canvas, NotPossible, Published, Seeding, Target, occluder, whole_box
+from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil, overlap, paste, paste_on_tensor
 from hpsbench.protocol import Protocol
 from hpsbench.types import Hidden, Occlusion, OcclusionPlan, Sample, View
 
 
-def make_plan(sample: Sample, protocol: Protocol, track: Sequence[Sample], *, start: int | None = None) -> OcclusionPlan:
+def make_plan(sample: Sample, protocol: Protocol, track: Sequence[Sample], *, case: str = "", start: int | None = None) -> OcclusionPlan:
     """Everything drawn for one sample; ``track`` holds the kept samples of its track, ordered by frame.
 
-    The plan depends on the protocol, the sample and its track alone. ``start``, the place of the track's first sample in
+    The plan depends on the protocol, the sample, its track and the ``case`` alone, which is one of ``protocol.cases``; where that is not
+    possible for this sample, the plan is empty and says why (``skipped``). ``start``, the place of the track's first sample in
     a database, is needed (and read) by protocols of "published" seeding only.
     """
     seeding = _seeding(protocol, start)
     occlusions: list[Occlusion] = []
     window = None
-    for rule in protocol.occluders:
+    for rule, own_case in zip(protocol.occluders, protocol.case_parts(case), strict=True):
         kind = occluder(rule.kind)
-        occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding), rule.params)
+        try:
+            occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding, own_case), rule.params)
+        except NotPossible as reason:
+            return OcclusionPlan(sample.id, protocol.id, protocol.seed, (), case, str(reason))
         occlusions.append(occlusion)
         cut_to = kind.window(occlusion)
         window = window if cut_to is None else cut_to
-    return OcclusionPlan(sample.id, protocol.id, protocol.seed, tuple(occlusions))
+    return OcclusionPlan(sample.id, protocol.id, protocol.seed, tuple(occlusions), case)
 
 
 def _seeding(protocol: Protocol, start: int | None) -> Seeding:
@@ -55,10 +62,14 @@ class Planner:
         self.protocol, self.dataset = protocol, dataset
         self._starts = _starts(dataset) if protocol.seeding == "published" else {}
 
-    def __call__(self, sample: Sample) -> OcclusionPlan:
+    def __call__(self, sample: Sample, case: str = "") -> OcclusionPlan:
         """The plan of a sample of this dataset."""
         track = self.dataset.track(sample.track) if self.protocol.occluders else ()
-        return make_plan(sample, self.protocol, track, start=self._starts.get(sample.track))
+        return make_plan(sample, self.protocol, track, case=case, start=self._starts.get(sample.track))
+
+    def all(self, sample: Sample) -> list[OcclusionPlan]:
+        """The plans of a sample under every case of the protocol, in its order."""
+        return [self(sample, case) for case in self.protocol.cases]
 
 
 def _starts(dataset: Dataset) -> dict[str, int]:
@@ -80,16 +91,42 @@ def cut_box(window_xyxy: np.ndarray) -> IntBox:
 
 
 def apply_to_image(image: np.ndarray, plan: OcclusionPlan) -> np.ndarray:
-    """A new image (H, W, 3) uint8: ``image`` occluded and, where the plan has a window, cut to it; zeros beyond the image."""
+    """A new image (H, W, 3) uint8: ``image`` occluded and, where the plan has a window, cut to it; zeros beyond the image.
+
+    Occluders of crop space are left to ``apply_to_crop``.
+    """
     window = plan_window(plan)
     if window is None:
-        canvas, origin = image.copy(), (0, 0)
+        picture, origin = image.copy(), (0, 0)
     else:
         box = cut_box(window)
-        canvas, origin = cut(image, box), (box[0], box[1])
+        picture, origin = cut(image, box), (box[0], box[1])
+    height, width = picture.shape[:2]
+    for stencil in _stencils(plan, Raster(*origin, 1, width, height), "image"):
+        paste(picture, stencil)
+    return picture
+
+
+def apply_to_crop(crop: np.ndarray | Tensor, plan: OcclusionPlan, square_xyxy: np.ndarray) -> None:
+    """Paint the occluders of crop space, in place, over a crop that shows ``square_xyxy`` px of the whole image.
+
+    ``crop`` is an array (S, S, 3) or a tensor (..., 3, S, S) uint8 on any device: the same bytes. Sizes in px of a canvas are those of
+    the crop where it is as wide, and scale with it.
+    """
+    side = crop.shape[-2]
+    x0, y0, x1, _ = (float(value) for value in square_xyxy)
+    for stencil in _stencils(plan, Raster(x0, y0, (x1 - x0) / side, side, side), "crop"):
+        (paste_on_tensor if isinstance(crop, Tensor) else paste)(crop, stencil)
+
+
+def _stencils(plan: OcclusionPlan, raster: Raster, space: str | None = None) -> Iterator[Stencil]:
+    """What the occluders of a plan (those of one space) lay over a raster of the image, in their order."""
     for occlusion in plan.occlusions:
-        occluder(occlusion.kind).draw(canvas, occlusion, origin)
-    return canvas
+        if space in (None, occlusion.space):
+            canvas = Canvas.of(occlusion)
+            stencil = occluder(occlusion.kind).stencil(occlusion, raster if canvas is None else canvas.raster(raster))
+            if stencil is not None:
+                yield stencil
 
 
 @dataclass(frozen=True)
@@ -106,11 +143,11 @@ class _ReadOccluded:
 def apply_plan(view: View, plan: OcclusionPlan) -> View:
     """The view that a model gets: nothing is read yet; box, window and camera are those of the new image.
 
-    The image belongs to this person alone, and so does its ``image_key``; a plan without occlusions leaves the view as it is.
+    The image belongs to this person alone, and so does its ``image_key``; a plan that touches no image leaves the view as it is.
     """
-    if not plan.occlusions:
+    if all(occlusion.space == "crop" for occlusion in plan.occlusions):
         return view
-    read, key = _ReadOccluded(view.read, plan), f"{view.image_key}#{plan.sample_id}"
+    read, key = _ReadOccluded(view.read, plan), f"{view.image_key}#{plan.view_id}"
     window = plan_window(plan)
     if window is None:
         return View(read, key, view.bbox_xyxy, view.intrinsics, view.window_xyxy)
@@ -121,25 +158,70 @@ def apply_plan(view: View, plan: OcclusionPlan) -> View:
     return View(read, key, np.asarray(view.bbox_xyxy, dtype=np.float64) - shift, intrinsics, window - shift)
 
 
+def canvas_side(plan: OcclusionPlan) -> int | None:
+    """How many px a side the canvas of a plan's occluders of crop space counts, rounded; None for a plan without any."""
+    canvases = [Canvas.of(occlusion) for occlusion in plan.occlusions if occlusion.space == "crop"]
+    return round(canvases[0].side) if canvases else None
+
+
+def crop_view(view: View, plan: OcclusionPlan, side: int) -> View:
+    """What a model gets of a plan that has occluders of crop space: a picture of the canvas alone, ``side`` px wide, finished.
+
+    Its window is the whole of it, so that a model whose crop is as wide sees these very pixels.
+    """
+    square = next(filter(None, map(Canvas.of, plan.occlusions))).square_xyxy
+    seen, window = apply_plan(view, plan), plan_window(plan)
+    corner = np.zeros(2) if window is None else np.array(cut_box(window)[:2], dtype=np.float64)
+    own, factor = np.array(square) - np.tile(corner, 2), side / (square[2] - square[0])
+    to_crop = np.array([[factor, 0, -factor * own[0]], [0, factor, -factor * own[1]], [0, 0, 1]])
+    bbox = (np.asarray(seen.bbox_xyxy, dtype=np.float64) - np.tile(own[:2], 2)) * factor
+
+    def read() -> np.ndarray:
+        crop = crop_square(seen.read(), own, side)
+        apply_to_crop(crop, plan, np.array(square))
+        return crop
+
+    whole = np.array([0.0, 0.0, side, side])
+    return View(read, f"{view.image_key}#{plan.view_id}", bbox, to_crop @ np.asarray(seen.intrinsics, dtype=np.float64), whole)
+
+
 def hidden_by(plan: OcclusionPlan, sample: Sample) -> Hidden:
     """What a plan hid of a sample (as the dataset gave it: the joints are those of the whole image).
 
     A joint is outside where its projection lies beyond the image or the window, occluded where it lies inside and its pixel is
-    under an occluder; one that is not valid, or has no projection, is neither. The coverage is the share of the pixels
-    of the window (else of the person's box), those beyond the image among them, that lie under an occluder.
+    under an occluder; one that is not valid, or has no projection, is neither. Coverages are shares of whole pixels of the image, those
+    beyond its borders among them.
     """
     window = plan_window(plan)
-    x0, y0, x1, y1 = whole_box(sample.view.bbox_xyxy if window is None else window)
     joints = np.asarray(sample.truth.joints2d, dtype=np.float64)
     known = np.asarray(sample.truth.valid, dtype=bool) & np.isfinite(joints).all(axis=1)
     points = np.where(known[:, None], joints, 0.0)
     inside = _within(points, (0, 0, *sample.image_size))
     if window is not None:
         inside &= _within(points, window)
-    pixels = np.floor(points).astype(np.int64)
-    occluded = known & inside & _under(plan, pixels[:, 0], pixels[:, 1])
-    covered = _under(plan, np.arange(x0, max(x1, x0 + 1))[None], np.arange(y0, max(y1, y0 + 1))[:, None])
-    return Hidden(occluded, known & ~inside, float(covered.mean()))
+    box = _raster_of(sample.view.bbox_xyxy)
+    canvas = _canvas_of(plan, window, sample)
+    within_box, within_canvas = _covered(plan, box, window), _covered(plan, canvas, None)
+    return Hidden(
+        occluded=known & inside & _under(plan, points),
+        outside=known & ~inside,
+        coverage=_covered(plan, box, None) if window is None else within_canvas,
+        coverage_canvas=within_canvas,
+        coverage_box=within_box,
+    )
+
+
+def _canvas_of(plan: OcclusionPlan, window: np.ndarray | None, sample: Sample) -> Raster:
+    """The pixels of what a plan was made for: of its window, else of its canvas, else of the whole image."""
+    if window is not None:
+        return _raster_of(window)
+    canvas = next(filter(None, map(Canvas.of, plan.occlusions)), None)
+    return Raster(0, 0, 1, *sample.image_size) if canvas is None else _raster_of(canvas.square_xyxy)
+
+
+def _raster_of(box_xyxy: Sequence[float] | np.ndarray) -> Raster:
+    x0, y0, x1, y1 = whole_box(box_xyxy)
+    return Raster(x0, y0, 1, max(x1 - x0, 1), max(y1 - y0, 1))
 
 
 def _within(points: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -147,9 +229,31 @@ def _within(points: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray
     return (points[:, 0] >= x0) & (points[:, 1] >= y0) & (points[:, 0] < x1) & (points[:, 1] < y1)
 
 
-def _under(plan: OcclusionPlan, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which pixels of the whole image, columns ``x`` and rows ``y`` (broadcast), some occluder of the plan hides: bool."""
-    under = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
+def _under(plan: OcclusionPlan, points: np.ndarray) -> np.ndarray:
+    """Which points (N, 2) px of the image lie on a pixel (of the plan's own) that some occluder hides: bool."""
+    under = np.zeros(len(points), dtype=bool)
     for occlusion in plan.occlusions:
-        under |= occluder(occlusion.kind).hides(occlusion, x, y)
+        canvas = Canvas.of(occlusion)
+        pixels = np.floor(points if canvas is None else canvas.points(points)).astype(np.int64)
+        low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
+        stencil = occluder(occlusion.kind).stencil(occlusion, Raster(*low.tolist(), 1, *(high - low).tolist()))
+        if stencil is not None:
+            under |= stencil.hides(*(pixels - low).T)
     return under
+
+
+def _covered(plan: OcclusionPlan, raster: Raster, window: np.ndarray | None) -> float:
+    """The share of a raster of the image that occluders hide or, where there is a window, that lies outside of it."""
+    stencils, count = list(_stencils(plan, raster)), raster.width * raster.height
+    seen = (0, 0, raster.width, raster.height) if window is None else raster.pixels(tuple(window)) or (0, 0, 0, 0)
+    beyond = count - _area(seen)
+    if all(stencil.alpha is None for stencil in stencils) and len(stencils) < 2:
+        return (beyond + sum(_area(overlap(stencil.box, seen)) for stencil in stencils)) / count
+    covered = np.zeros((raster.height, raster.width), dtype=bool)
+    for stencil in stencils:
+        stencil.mark(covered)
+    return (beyond + int(np.count_nonzero(covered[seen[1] : seen[3], seen[0] : seen[2]]))) / count
+
+
+def _area(box: IntBox | None) -> int:
+    return 0 if box is None else (box[2] - box[0]) * (box[3] - box[1])

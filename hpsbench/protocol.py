@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ class ScoreRule:
     pa_fit: str
     gt_gender: Literal["gendered", "neutral"]
     pve_align: Literal["none", "root"]
-    averaging: Literal["pooled", "sequences", "actions"]
+    averaging: Literal["pooled", "sequences", "actions", "samples"]
     on_failure: Literal["mean-pose", "nan", "error"]
     pa_scale: Literal["fitted", "one"] = "fitted"
     gt_joints: Literal["body-if-any", "body", "annotated"] = "body-if-any"
@@ -59,7 +60,7 @@ class ScoreRule:
     auc_mm: float = 150.0
     auc_steps: int = 31
     auc_area: Literal["mean", "trapezoid"] = "mean"
-    by: tuple[Literal["action", "activity", "scene", "sequence", "joint"], ...] = ()
+    by: tuple[Literal["action", "activity", "scene", "sequence", "joint", "level", "on", "angle", "part", "position", "draw"], ...] = ()
 
     def __post_init__(self):
         for metric in self.metrics:
@@ -150,6 +151,22 @@ class Protocol:
     def id(self) -> str:
         """Name and version: "3dpw-xocc.v1"."""
         return f"{self.name}.v{self.version}"
+
+    @cached_property
+    def _cases(self) -> dict[str, tuple[str, ...]]:
+        of_each = [occluder(rule.kind).cases(rule.params) for rule in self.occluders]
+        return {",".join(filter(None, parts)): parts for parts in product(*of_each)}
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The ways in which each person is hidden, one after the other: the cases of the occluders, combined; ("",) where there is one."""
+        return tuple(self._cases)
+
+    def case_parts(self, case: str) -> tuple[str, ...]:
+        """What a case is for each occluder. Raises UnknownNameError."""
+        if case not in self._cases:
+            raise UnknownNameError(case, f"case of protocol '{self.id}'", self.cases)
+        return self._cases[case]
 
     @cached_property
     def content(self) -> dict[str, Any]:

@@ -121,16 +121,28 @@ class Occlusion:
 
 @dataclass(frozen=True)
 class OcclusionPlan:
-    """Everything that was drawn for one sample; pixels follow from it with no randomness left."""
+    """Everything that was drawn for one sample; pixels follow from it with no randomness left.
+
+    ``case``: which of the protocol's ways of hiding people this is. ``skipped``: why this case is not possible for the sample; there is
+    nothing to show then, and nothing to score.
+    """
 
     sample_id: str
     protocol_id: str
     seed: int
     occlusions: tuple[Occlusion, ...]
+    case: str = ""
+    skipped: str = ""
+
+    @property
+    def view_id(self) -> str:
+        """What the view that follows is called: the sample's id and, where the protocol has several, the case."""
+        return view_id_of(self.sample_id, self.case)
 
     def to_json(self) -> str:
         """One line of plain JSON, the same bytes for the same plan."""
-        record = {
+        record = {key: value for key, value in (("case", self.case), ("skipped", self.skipped)) if value}
+        record |= {
             "sample_id": self.sample_id,
             "protocol_id": self.protocol_id,
             "seed": self.seed,
@@ -142,7 +154,14 @@ class OcclusionPlan:
     def from_record(cls, record: Mapping[str, Any]) -> "OcclusionPlan":
         """The plan out of one parsed line; further keys (what was measured beside the plan) are left alone."""
         occlusions = tuple(Occlusion(o["kind"], o["space"], o["params"]) for o in record["occlusions"])
-        return cls(record["sample_id"], record["protocol_id"], record["seed"], occlusions)
+        return cls(
+            record["sample_id"], record["protocol_id"], record["seed"], occlusions, record.get("case", ""), record.get("skipped", "")
+        )
+
+
+def view_id_of(sample_id: str, case: str) -> str:
+    """What a sample under one case of a protocol is called."""
+    return f"{sample_id}@{case}" if case else sample_id
 
 
 @dataclass(frozen=True)
@@ -150,12 +169,15 @@ class Hidden:
     """What a plan hid of one person.
 
     ``occluded`` (J,) bool: joints of the truth's skeleton under an occluder; ``outside`` (J,) bool: joints outside the new
-    view. ``coverage``: fraction of the new view's box that occluders cover.
+    view. ``coverage``: share of the window, of the person's box where there is no window, that occluders cover; ``coverage_canvas``: of
+    the window, else the canvas, else the image; ``coverage_box``: of the person's box, hidden or outside the window.
     """
 
     occluded: np.ndarray
     outside: np.ndarray
     coverage: float
+    coverage_canvas: float
+    coverage_box: float
 
 
 @dataclass(frozen=True)
@@ -275,7 +297,8 @@ class Result:
     ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body" and "weights". ``frames``:
     person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``id_counts``: for a model that reads
     answers from a file, how many ids were "missing", "duplicate" and "unknown"; empty for one that runs. ``scores``: the rows
-    of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result.
+    of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result. ``skipped``: of a protocol with cases, how
+    many were not possible, by reason; ``n_expected`` counts a person under each case.
     """
 
     model: Card
@@ -295,6 +318,7 @@ class Result:
     limit: int | None
     shard: tuple[int, int]
     scores: tuple[Mapping[str, Any], ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Indented JSON with sorted keys; the same text for the same result."""

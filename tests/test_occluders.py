@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hpsbench.errors import DataError
-from hpsbench.occluders.base import BySample, Published, Target, occluder, overlap, whole_box
+from hpsbench.occluders.base import BySample, Published, Target, occluder, whole_box
+from hpsbench.occluders.base_stencil import overlap
 from hpsbench.occluders.noise_patch import blended, noise_patch, pixels_of
 from hpsbench.occluders.truncation_window import AIM, Window, aim_joints, base_window, truncation_window
 from hpsbench.protocol import load_protocol

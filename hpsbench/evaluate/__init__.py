@@ -1,10 +1,12 @@
 """The straight line: samples, plans, views, predictions, errors, result. One call, ``evaluate``."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from hpsbench.body.bodies import Bodies
@@ -25,7 +27,7 @@ from hpsbench.models.base import Model, pick_device
 from hpsbench.protocol import Protocol, ScoreRule
 from hpsbench.skeleton import JOINT_NAMES
 from hpsbench.tables import read_table
-from hpsbench.types import Errors, Result
+from hpsbench.types import Errors, Result, view_id_of
 
 __all__ = ["evaluate", "merge_results", "read_result"]
 
@@ -61,7 +63,7 @@ def evaluate(
     if protocol.agora is not None and (generated is not None or tuple(shard) != (0, 1)):
         raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
     frames, all_ids = _selected_frames(dataset, limit, shard), dataset.ids
-    ids = [all_ids[i] for frame in frames for i in frame]
+    ids = [view_id_of(all_ids[i], case) for frame in frames for i in frame for case in protocol.cases]
     about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
     if protocol.agora is not None:
         how = {"where": where, "batch_size": batch_size, "workers": workers, "resume": resume, "progress": progress}
@@ -74,9 +76,10 @@ def evaluate(
     if (before := folder.finished()) is not None:
         return before
     parts = folder.done()
-    left = _left(frames, all_ids, parts)
+    done = frozenset(name for part in parts for name in part["ids"])
+    left = _left(frames, all_ids, protocol.cases, done)
     answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
-    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given), batch_size, workers)
+    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given, done), batch_size, workers)
     parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
     rows = joined(parts)
     check_each_once(rows, ids, folder.out)
@@ -138,10 +141,9 @@ def _generated(folder: Path | str, dataset: Dataset, protocol: Protocol) -> Gene
     return given
 
 
-def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], parts: Sequence[Rows]) -> list[list[int]]:
-    """The frames, without the people that some part already holds."""
-    done = {name for part in parts for name in part["ids"]}
-    return [rest for frame in frames if (rest := [i for i in frame if ids[i] not in done])]
+def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], cases: Sequence[str], done: frozenset[str]) -> list[list[int]]:
+    """The frames, without the people all of whose views are done."""
+    return [rest for frame in frames if (rest := [i for i in frame if any(view_id_of(ids[i], case) not in done for case in cases)])]
 
 
 def _work(
@@ -170,8 +172,10 @@ def _count_to(progress: Callable[[int, int], None] | None, total: int) -> Callab
 def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) -> dict[str, Any]:
     """The counts and scores of a Result. Accelerations are measured here, where whole tracks are at hand."""
     metrics = rule.metrics
+    cases = rows.get("cases", [""] * len(rows["ids"]))
     if "accel" in metrics:
-        rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], rows["tracks"], rows["frames"])
+        tracks = np.array([view_id_of(track, case) for track, case in zip(rows["tracks"], cases, strict=True)], dtype=object)
+        rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], tracks, rows["frames"])
     errors = Errors(
         ids=tuple(rows["ids"]),
         tracks=tuple(rows["tracks"]),
@@ -185,4 +189,11 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) 
     )
     flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
     labels = {key.removeprefix("labels/"): rows[key] for key in rows if key.startswith("labels/")}
-    return {"scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by)), **counts_of(errors)}
+    if rule.averaging == "samples":
+        labels["sample"] = [name.removesuffix(f"@{case}") for name, case in zip(rows["ids"], cases, strict=True)]
+    skipped = Counter(reason for reason in rows.get("skipped", ()) if reason)
+    return {
+        "scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by)),
+        "skipped": dict(sorted(skipped.items())),
+        **counts_of(errors),
+    }

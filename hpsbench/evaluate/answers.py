@@ -31,7 +31,35 @@ class Answers:
         return load_model("mean-pose", weights=(), bodies=self.bodies, device=self.device)
 
     def rows(self, people: Sequence[Person]) -> Rows:
-        """A row per person, in their order. Raises PredictionError for answers that cannot be scored."""
+        """A row per person, in their order; one whose case is not possible is not shown to the model, and measured as nothing.
+
+        Raises PredictionError for answers that cannot be scored.
+        """
+        shown = [place for place, person in enumerate(people) if not person.skipped]
+        failed, measured = np.zeros(len(people), dtype=bool), self._nothing(len(people))
+        if shown:
+            failed[shown], answers = self._answered([people[place] for place in shown])
+            for key, some in answers.items():
+                measured[key][shown] = some
+        rows: Rows = {
+            "ids": np.array([person.id for person in people], dtype=object),
+            "tracks": np.array([person.track for person in people], dtype=object),
+            "frames": np.array([person.frame for person in people], dtype=np.int64),
+            "failed": failed,
+            "coverage": np.array([person.hidden.coverage for person in people], dtype=np.float64),
+            "occluded": np.stack([person.hidden.occluded for person in people]).astype(bool),
+            "outside": np.stack([person.hidden.outside for person in people]).astype(bool),
+        }
+        if any(person.case for person in people):
+            rows["cases"] = np.array([person.case for person in people], dtype=object)
+            rows["skipped"] = np.array([person.skipped for person in people], dtype=object)
+        return rows | measured
+
+    def _nothing(self, count: int) -> Rows:
+        return {key: np.full((count, *shape), np.nan) for key, shape in self.scorer.shapes.items()}
+
+    def _answered(self, people: Sequence[Person]) -> tuple[np.ndarray, Rows]:
+        """Which of these people have no valid answer (N,), and what was measured of each."""
         batch = view_batch(people, self.device)
         prediction = self.model.predict(batch)
         if not isinstance(prediction, Prediction):
@@ -43,19 +71,10 @@ class Answers:
                 f"{self.model.card.name} gave {len(prediction.failed)} answers for {len(people)} people; expected one each."
             )
         failed = failed_rows(prediction)
-        rows: Rows = {
-            "ids": np.array([person.id for person in people], dtype=object),
-            "tracks": np.array([person.track for person in people], dtype=object),
-            "frames": np.array([person.frame for person in people], dtype=np.int64),
-            "failed": failed,
-            "coverage": np.array([person.hidden.coverage for person in people], dtype=np.float64),
-            "occluded": np.stack([person.hidden.occluded for person in people]).astype(bool),
-            "outside": np.stack([person.hidden.outside for person in people]).astype(bool),
-        }
-        return rows | self._measured(people, batch, prediction, failed)
+        return failed, self._measured(people, batch, prediction, failed)
 
     def _measured(self, people: Sequence[Person], batch: ViewBatch, prediction: Prediction, failed: np.ndarray) -> Rows:
-        values = {key: np.full((len(people), *shape), np.nan) for key, shape in self.scorer.shapes.items()}
+        values = self._nothing(len(people))
         good, bad = np.flatnonzero(~failed), np.flatnonzero(failed)
         self._fill(values, good, people, part_of(prediction, good.tolist()))
         if len(good) and all(np.isnan(values[key][good]).all() for key in values if key != "joints/gt"):

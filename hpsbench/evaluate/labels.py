@@ -1,4 +1,4 @@
-"""What a dataset tells of its samples beside their truth: the labels that rows of a result are grouped by."""
+"""What a dataset tells of its samples beside their truth, and a case of how they were hidden: the labels that rows are grouped by."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,14 @@ import numpy as np
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError
 from hpsbench.evaluate.rows import Rows
+from hpsbench.occluders.base import choice_of
 from hpsbench.protocol import ScoreRule
 
 # Kinds of label, and the attribute of a dataset that holds one for each sample, in order. A sequence is told by every track's name.
 _ATTRIBUTES = {"action": "actions", "activity": "activities", "scene": "scenes"}
 _SEQUENCE, _JOINT = "sequence", "joint"
+# Kinds that the cases of a protocol tell.
+OF_CASES = ("level", "on", "angle", "part", "position", "draw")
 UNLABELLED = "none"
 
 
@@ -28,7 +31,7 @@ def labels_of(dataset: Dataset, rule: ScoreRule) -> dict[str, Mapping[str, str]]
     """
     found: dict[str, Mapping[str, str]] = {}
     for kind in kinds_of(rule):
-        if kind == _SEQUENCE:
+        if kind == _SEQUENCE or kind in OF_CASES:
             continue
         labels = getattr(dataset, _ATTRIBUTES[kind], None)
         if labels is None:
@@ -46,6 +49,8 @@ def label_rows(rows: Rows, labels: Mapping[str, Mapping[str, str]], rule: ScoreR
     for kind in kinds_of(rule):
         if kind == _SEQUENCE:
             found = [track.split("/")[-2] if "/" in track else track for track in rows["tracks"]]
+        elif kind in OF_CASES:
+            found = [choice_of(case).get(kind, UNLABELLED) for case in rows.get("cases", [""] * len(rows["ids"]))]
         else:
             found = [labels[kind][name] for name in rows["ids"]]
         answer[f"labels/{kind}"] = np.array(found, dtype=object)

@@ -12,9 +12,9 @@ from hpsbench.datasets.base import Dataset as PeopleDataset
 from hpsbench.errors import HpsbenchError
 from hpsbench.generated import Generated
 from hpsbench.image import crop_square, square_of_box
-from hpsbench.occlude import Planner, apply_plan, hidden_by
+from hpsbench.occlude import Planner, apply_plan, apply_to_crop, cut_box, hidden_by, plan_window
 from hpsbench.protocol import Protocol
-from hpsbench.types import CropSpec, Hidden, Sample, Truth, View, ViewBatch
+from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,15 @@ class Person:
     crop: np.ndarray | None
     square_xyxy: np.ndarray
     intrinsics: np.ndarray
+    case: str = ""
+    skipped: str = ""
 
 
 class FrameReader(Dataset[list[Person] | HpsbenchError]):
-    """The people of the k-th frame. An error of ours comes back as a value, since a worker would wrap its text."""
+    """The people of the k-th frame, each under every case of the protocol but those of the view ids ``done``.
+
+    An error of ours comes back as a value, since a worker would wrap its text.
+    """
 
     def __init__(
         self,
@@ -41,8 +46,9 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
         protocol: Protocol,
         crop: CropSpec | None,
         generated: Generated | None,
+        done: frozenset[str] = frozenset(),
     ):
-        self.dataset, self.frames, self.crop, self.generated = dataset, frames, crop, generated
+        self.dataset, self.frames, self.crop, self.generated, self.done = dataset, frames, crop, generated, done
         self.planner = Planner(protocol, dataset)
 
     def __len__(self) -> int:
@@ -51,20 +57,51 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
     def __getitem__(self, k: int) -> list[Person] | HpsbenchError:
         try:
             images: dict[str, np.ndarray] = {}
-            return [self._person(self.dataset[i], images) for i in self.frames[k]]
+            return [person for i in self.frames[k] for person in self._people(self.dataset[i], images)]
         except HpsbenchError as error:
             return error
 
-    def _person(self, sample: Sample, images: dict[str, np.ndarray]) -> Person:
+    def _people(self, sample: Sample, images: dict[str, np.ndarray]) -> Iterator[Person]:
+        """A sample under every case; what they share is read and cropped once."""
         seen = replace(sample, view=_decoded_once(sample.view, images))
-        plan = self.planner(sample) if self.generated is None else self.generated.plan_of(sample)
-        view = apply_plan(seen.view, plan) if self.generated is None else _decoded_once(self.generated.view_of(seen), images)
+        plans = self.planner.all(sample) if self.generated is None else self.generated.plans_of(sample)
+        cropped: dict[str, np.ndarray] = {}
+        for plan in plans:
+            if plan.view_id not in self.done:
+                yield self._person(seen, plan, images, cropped)
+
+    def _person(self, sample: Sample, plan: OcclusionPlan, images: dict[str, np.ndarray], cropped: dict[str, np.ndarray]) -> Person:
+        finished = self.generated is not None and self.generated.has_image_of(plan)
+        view = _decoded_once(self.generated.view_of(sample, plan.case), images) if finished else apply_plan(sample.view, plan)
         square = view.window_xyxy
         if square is None:
             square = square_of_box(view.bbox_xyxy, 1.0 if self.crop is None else self.crop.box_scale)
-        crop = None if self.crop is None else crop_square(view.read(), square, self.crop.side)
+        crop = None
+        if self.crop is not None and not plan.skipped:
+            if view.image_key not in cropped:
+                cropped[view.image_key] = crop_square(view.read(), square, self.crop.side)
+            crop = cropped[view.image_key].copy()
+            if not finished:
+                apply_to_crop(crop, plan, square + _shift_of(plan))
         hidden = hidden_by(plan, sample)
-        return Person(sample.id, sample.track, sample.frame, sample.truth, hidden, crop, np.asarray(square), view.intrinsics)
+        return Person(
+            plan.view_id,
+            sample.track,
+            sample.frame,
+            sample.truth,
+            hidden,
+            crop,
+            np.asarray(square),
+            view.intrinsics,
+            plan.case,
+            plan.skipped,
+        )
+
+
+def _shift_of(plan: OcclusionPlan) -> np.ndarray:
+    """From px of a plan's view to px of the whole image, for boxes."""
+    window = plan_window(plan)
+    return np.zeros(4) if window is None else np.tile(np.array(cut_box(window)[:2], dtype=np.float64), 2)
 
 
 def _decoded_once(view: View, images: dict[str, np.ndarray]) -> View:

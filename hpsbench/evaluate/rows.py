@@ -1,6 +1,7 @@
 """The table of per-person rows: in memory a dict of arrays of equal length, on disk one HDF5 file, whole or not at all.
 
-Keys: "ids", "tracks", "frames", "failed", "coverage"; "labels/<kind>" text; "occluded" and "outside" (N, J) of the truth's skeleton;
+Keys: "ids", "tracks", "frames", "failed", "coverage"; of protocols with cases "cases" and "skipped" (why a case is not possible for the
+sample; "": it is), and ids are those of views; "labels/<kind>" text; "occluded" and "outside" (N, J) of the truth's skeleton;
 "values/<metric>" (N, K) in metres, radians or hits; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
 moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots. Of AGORA's scores: "occlusion" percent, "kid", and
 "unanswered": in an image without any prediction.
@@ -23,7 +24,7 @@ Rows = dict[str, np.ndarray]
 
 
 def _is_text(key: str) -> bool:
-    return key in ("ids", "tracks") or key.startswith("labels/")
+    return key in ("ids", "tracks", "cases", "skipped") or key.startswith("labels/")
 
 
 def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> None:

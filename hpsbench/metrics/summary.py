@@ -13,7 +13,7 @@ from hpsbench.seeds import rng_of
 from hpsbench.types import Errors
 
 RESAMPLES = 2000
-AVERAGINGS = ("pooled", "sequences", "actions")
+AVERAGINGS = ("pooled", "sequences", "actions", "samples")
 _LEVEL = (0.025, 0.975)
 _CELLS = 4_000_000
 
@@ -40,7 +40,8 @@ def summarise(
 
     ``value`` is in ``unit`` (mm, degrees or percent), None where nothing was measured. ``averaging``: "pooled" is the mean over all
     measured joints of all people, "sequences" the mean over sequences of their pooled means, "actions" that of
-    ``mean_of_action_means`` over ``labels["action"]``. A vertex is as visible as the joint
+    ``mean_of_action_means`` over ``labels["action"]``, "samples" the mean over ``labels["sample"]`` of their pooled means (a sample has a
+    row for each of a protocol's cases). A vertex is as visible as the joint
     that moves it most. ``count`` people and ``values`` joints (of meshes: meshes, in a split vertices) entered. ``low`` and ``high``:
     95 % interval from 2000 resamples of whole tracks (with "sequences": of whole sequences; with "actions": of whole tracks of each
     action); None for fewer than two of them, since one says nothing about another.
@@ -49,8 +50,8 @@ def summarise(
     gives metrics of joints one for each joint, left and right together, "joint:knee".
     """
     labels = {} if labels is None else labels
-    actions = labels.get("action", [""] * len(errors))
-    people = _People(np.array(errors.tracks, dtype=str), np.array(actions, dtype=str), averaging)
+    actions, samples = (np.array(labels.get(kind, [""] * len(errors)), dtype=str) for kind in ("action", "sample"))
+    people = _People(np.array(errors.tracks, dtype=str), actions, samples, averaging)
     rows = []
     for key in metrics:
         table = np.asarray(errors.values[key], dtype=np.float64)
@@ -68,14 +69,24 @@ def summarise(
 
 @dataclass(frozen=True)
 class _People:
-    """How rows of people are averaged, and what that needs to know of each: its track and its action (N,)."""
+    """How rows of people are averaged, and what that needs to know of each: its track, its action and its sample (N,)."""
 
     tracks: np.ndarray
     actions: np.ndarray
+    samples: np.ndarray
     averaging: str
 
     def part(self, rows: np.ndarray) -> "_People":
-        return _People(self.tracks[rows], self.actions[rows], self.averaging)
+        return _People(self.tracks[rows], self.actions[rows], self.samples[rows], self.averaging)
+
+    def mean_and_interval(self, sums: np.ndarray, counts: np.ndarray) -> tuple[float | None, float | None, float | None]:
+        """(mean, low, high) of these rows with ``sums`` (N,) over ``counts`` (N,) values each."""
+        if self.averaging != "samples":
+            return mean_and_interval(sums, counts, self.tracks, self.averaging, self.actions)
+        _, first, sample_of = np.unique(self.samples, return_index=True, return_inverse=True)
+        sums, counts = (np.bincount(sample_of, of_rows, minlength=len(first)) for of_rows in (sums, counts))
+        means = np.divide(sums, counts, out=np.zeros(len(first)), where=counts > 0)
+        return mean_and_interval(means, (counts > 0).astype(np.int64), self.tracks[first], "pooled")
 
 
 def _rows_by_state(key: str, errors: Errors, flags: Flags, people: _People) -> list[dict[str, object]]:
@@ -106,7 +117,7 @@ def _row(key: str, split: str, table: np.ndarray, counts: np.ndarray, people: _P
     """A row over the entries of ``table`` (N, K), each of which stands for ``counts`` (N, K) values (0: it does not enter)."""
     metric = METRICS[key]
     sums = (np.where(counts > 0, table, 0.0) * counts).sum(1)
-    value, low, high = mean_and_interval(sums, counts.sum(1), people.tracks, people.averaging, people.actions)
+    value, low, high = people.mean_and_interval(sums, counts.sum(1))
     return {
         "metric": key,
         "split": split,

@@ -1,7 +1,8 @@
 """What every occluder is, and whom it is drawn for: key frames, seeds and the frame that it changes.
 
 An occluder plans numbers and draws pixels. To plan it may look at the truth, to aim; to draw it has the plan alone, and no
-randomness. It may hide pixels (``hides``, ``draw``) or fix a window, outside of which nothing is seen (``window``), or both.
+randomness. It may hide pixels (``stencil``) or fix a window, outside of which nothing is seen (``window``), or both. Where it hides
+people in several ways, one after the other (joint by joint, place by place), each way is a case.
 """
 
 import random
@@ -9,16 +10,21 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, ClassVar, NamedTuple
 from typing import Protocol as TypingProtocol
 
 import numpy as np
 
+from hpsbench.image import square_of_box
+from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil
 from hpsbench.registry import load_plugin
 from hpsbench.seeds import rng_of
 from hpsbench.types import Card, Occlusion, Sample
 
-IntBox = tuple[int, int, int, int]
+
+class NotPossible(Exception):
+    """A case that an occluder cannot plan for a sample; its text is the reason, by which such cases are counted."""
 
 
 class Draws(TypingProtocol):
@@ -119,13 +125,73 @@ def _nearest(track: Sequence[Sample], frame: int) -> Sample:
 
 @dataclass(frozen=True)
 class Target:
-    """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, and the window fixed so far (or None)."""
+    """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, the window fixed so far (or None), the case."""
 
     sample: Sample
     track: Sequence[Sample]
     window_xyxy: np.ndarray | None
     seed: int
     seeding: Seeding
+    case: str = ""
+
+    @property
+    def choice(self) -> dict[str, str]:
+        """The case by its keys: "level=3,on=neck" is {"level": "3", "on": "neck"}."""
+        return choice_of(self.case)
+
+    def canvas(self, side: float, box_scale: float) -> "Canvas":
+        """The square about the person's box, or the window where one is fixed, as so many px a side."""
+        square = self.window_xyxy
+        if square is None:
+            square = square_of_box(self.sample.view.bbox_xyxy, box_scale)
+        return Canvas(float(side), tuple(float(value) for value in square))
+
+    def words(self, kind: str, *more: str | int) -> list[str | int]:
+        """The words that draws for this sample start from, whatever its case: (protocol seed, sample id, kind, more)."""
+        return [self.seed, self.sample.id, kind, *more]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A square of the image (xyxy px) that counts ``side`` px of its own a side, from (0, 0) at its corner on: what "40 px" is of."""
+
+    side: float
+    square_xyxy: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, occlusion: Occlusion) -> "Canvas | None":
+        """The canvas of a plan's numbers; None where they are px of the whole image."""
+        record = occlusion.params.get("canvas")
+        return None if record is None else cls(record["side"], tuple(record["square_xyxy"]))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As plans hold it, under the key "canvas"."""
+        return {"side": self.side, "square_xyxy": list(self.square_xyxy)}
+
+    @property
+    def px(self) -> float:
+        """Canvas px to one px of the image."""
+        return self.side / (self.square_xyxy[2] - self.square_xyxy[0])
+
+    def points(self, image_points: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of the image in canvas px."""
+        return (np.asarray(image_points, dtype=np.float64) - self.square_xyxy[:2]) * self.px
+
+    def raster(self, raster: Raster) -> Raster:
+        """A raster of the image in canvas px; rounded to 1e-9 px, so that a crop of the very square has its pixels at whole numbers."""
+        numbers = (raster.x0 - self.square_xyxy[0]) * self.px, (raster.y0 - self.square_xyxy[1]) * self.px, raster.step * self.px
+        return Raster(*(round(number, 9) for number in numbers), raster.width, raster.height)
+
+
+def choice_of(case: str) -> dict[str, str]:
+    """A case, or several joined by commas, by its keys."""
+    return dict(pair.split("=", 1) for pair in case.split(",") if pair)
+
+
+def cases_of(**choices: Sequence[str | int | float]) -> tuple[str, ...]:
+    """All cases of some keys and their values, the last key varying first: level=1,on=neck; level=1,on=hip; ..."""
+    return tuple(",".join(f"{key}={value}" for key, value in zip(choices, values, strict=True)) for values in product(*choices.values()))
 
 
 class Occluder:
@@ -138,8 +204,13 @@ class Occluder:
     card: ClassVar[Card]
     Params: ClassVar[type]
 
+    def cases(self, params: Any) -> tuple[str, ...]:
+        """The ways in which each person is hidden, as "key=value,key=value"; one without a name where there is one way only."""
+        del params
+        return ("",)
+
     def plan(self, target: Target, params: Any) -> Occlusion:
-        """What is drawn for this target: plain JSON numbers, from which pixels follow."""
+        """What is drawn for this target: plain JSON numbers, from which pixels follow. Raises NotPossible."""
         raise NotImplementedError
 
     def window(self, occlusion: Occlusion) -> np.ndarray | None:
@@ -147,13 +218,10 @@ class Occluder:
         del occlusion
         return None
 
-    def hides(self, occlusion: Occlusion, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Which pixels of the whole image, columns ``x`` and rows ``y`` (integers, broadcast), the occluder hides: bool."""
-        del occlusion
-        return np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
-
-    def draw(self, canvas: np.ndarray, occlusion: Occlusion, origin: tuple[int, int]) -> None:
-        """Paint into ``canvas`` (H, W, 3) uint8 in place; its first pixel is pixel ``origin`` (x, y) of the whole image."""
+    def stencil(self, occlusion: Occlusion, raster: Raster) -> Stencil | None:
+        """What the occluder lays over a raster in the plan's coordinates; None where it covers none of its pixels."""
+        del occlusion, raster
+        return None
 
 
 @cache
@@ -166,9 +234,3 @@ def whole_box(box_xyxy: np.ndarray) -> IntBox:
     """The smallest integer box around a box."""
     x0, y0, x1, y1 = (float(value) for value in box_xyxy)
     return int(np.floor(x0)), int(np.floor(y0)), int(np.ceil(x1)), int(np.ceil(y1))
-
-
-def overlap(box: IntBox, other: IntBox) -> IntBox | None:
-    """The pixels that two integer boxes share; None where there are none."""
-    x0, y0, x1, y1 = max(box[0], other[0]), max(box[1], other[1]), min(box[2], other[2]), min(box[3], other[3])
-    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from hpsbench.image import square_of_box
-from hpsbench.occluders.base import Draws, IntBox, Occluder, Target, overlap
-from hpsbench.seeds import noise_bytes, rng_of
+from hpsbench.occluders.base import Draws, Occluder, Target
+from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil, filled, overlap
 from hpsbench.types import Card, Occlusion
 
 PatchXywh = tuple[float, float, float, float]
@@ -92,26 +92,9 @@ class NoisePatch(Occluder):
         pixels = pixels_of(patch, sample.image_size)
         return Occlusion(self.kind, "image", {"box_xyxy": list(pixels), "noise": [target.seed, sample.id, self.kind, "pixels"]})
 
-    def hides(self, occlusion: Occlusion, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """True on the pixels of the patch."""
-        x0, y0, x1, y1 = _box(occlusion)
-        return ((x >= x0) & (x < x1)) & ((y >= y0) & (y < y1))
-
-    def draw(self, canvas: np.ndarray, occlusion: Occlusion, origin: tuple[int, int]) -> None:
-        """Noise of the whole patch, of which the canvas takes what lies in it."""
-        patch = _box(occlusion)
-        x, y = origin
-        shared = overlap(patch, (x, y, x + canvas.shape[1], y + canvas.shape[0]))
-        if shared is not None:
-            noise = noise_bytes(rng_of(*occlusion.params["noise"]), (patch[3] - patch[1], patch[2] - patch[0], 3))
-            canvas[_slices(shared, (x, y))] = noise[_slices(shared, patch)]
-
-
-def _box(occlusion: Occlusion) -> IntBox:
-    x0, y0, x1, y1 = occlusion.params["box_xyxy"]
-    return x0, y0, x1, y1
-
-
-def _slices(box: IntBox, corner: tuple[int, ...]) -> tuple[slice, slice]:
-    """An integer box as slices of an array whose first pixel is ``corner``."""
-    return slice(box[1] - corner[1], box[3] - corner[1]), slice(box[0] - corner[0], box[2] - corner[0])
+    def stencil(self, occlusion: Occlusion, raster: Raster) -> Stencil | None:
+        """The pixels of the patch."""
+        x0, y0, x1, y1 = occlusion.params["box_xyxy"]
+        box = raster.pixels((x0, y0, x1, y1))
+        noise = {"fill": "noise", "noise": occlusion.params["noise"]}
+        return None if box is None else Stencil(box, None, filled(noise, raster, box, (x0, y0), (x1 - x0, y1 - y0)))
