@@ -10,34 +10,39 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base import Entry, FrameCounts
 from hpsbench.datasets.base_3dpw import TOO_SMALL, boxes_of, inside
-from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, folder_of
-from hpsbench.datasets.base_threedoh import SHAPES, load_people
+from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes
+from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
+from hpsbench.datasets.base_threedoh import ANNOTATIONS, FOLDERS, SHAPES, annotation_file, annotation_files, load_people
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
 from hpsbench.image import image_size, read_image
 from hpsbench.skeleton import joint_index
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Card
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
 
-ANNOTATIONS = "annots.json"
-_FOLDERS = {"train": ("trainset", "train"), "test": ("testset", "test")}
-_NO_BOX = {"annotated": "no box", "joints-in-image": "no joint inside the image"}
+_NO_BOX = {"annotated": "no box", "annotated-height": "no box", "joints-in-image": "no joint inside the image"}
 _THIGH_M = (0.36, 0.46)
 _SCALES = (4.0, 10.0)
 
 
 @dataclass(frozen=True)
 class _People:
-    """The N people of one split, camera frame, metres: arrays with N in front; ``keys`` are their places in the file."""
+    """The N people of one split, camera frame, metres: arrays with N in front; ``keys`` are their places in the file.
+
+    ``images`` are the names of their images, which are of ``size`` (width, height) px; ``sha256`` is the annotation file's. ``joints2d``
+    are the projections of ``joints``, ``keypoints2d`` (N, 24, 3) what is annotated, every confidence 1.
+    """
 
     split: str
     folder: Path
+    sha256: str
     keys: tuple[str, ...]
-    images: tuple[Path, ...]
+    images: tuple[str, ...]
+    size: tuple[int, int]
     scales: np.ndarray
     intrinsics: np.ndarray
     rotvecs: np.ndarray
@@ -45,16 +50,18 @@ class _People:
     trans: np.ndarray | None
     joints: np.ndarray
     joints2d: np.ndarray
+    keypoints2d: np.ndarray
     lsp_joints: np.ndarray
     lsp_joints2d: np.ndarray
     boxes_xyxy: np.ndarray
 
 
-class ThreeDOH(Dataset):
+class ThreeDOH(ColumnDataset):
     """3DOH50K as unpacked from trainset.zip and testset.zip.
 
-    ``split``: "train", "test" or "all". ``frames``: "all" (nobody is flagged). ``bbox``: "annotated", or "joints-in-image", the tight
-    box of the projected 24 joints inside the image. The gender is not given: SMPL is neutral. Each image is a track of its own.
+    ``split``: "train", "test" or "all". ``frames``: "all" (nobody is flagged). ``bbox``: "annotated"; "annotated-height", the square
+    about that box's centre that is as high as the box, however wide that is (PARE); or "joints-in-image", the tight box of the projected
+    24 joints inside the image. The gender is not given: SMPL is neutral. Each image is a track of its own.
 
     Units: everything in the file is in calibration units, about 7 to the metre, and the fitted SMPL body was enlarged by ``scale``.
     All camera coordinates are divided by the person's own ``scale``: the SMPL body is then metric, projections under the
@@ -71,7 +78,7 @@ class ThreeDOH(Dataset):
         licence="no licence text found: research only, no redistribution, cite the paper",
         paper="Zhang, Huang and Wang, Object-Occluded Human Shape and Pose Estimation from a Single Color Image, CVPR 2020",
     )
-    splits = tuple(_FOLDERS)
+    splits = tuple(FOLDERS)
     frame_rules = ("all",)
     box_rules = tuple(_NO_BOX)
     # Images per split as commonly quoted; no published list was found.
@@ -81,39 +88,23 @@ class ThreeDOH(Dataset):
         self.check_rules(split, frames, bbox, bbox_scale)
         self.root = Path(root)
         self.rules = (bbox, bbox_scale)
-        parts = self.splits if split == "all" else (split,)
-        files = [self._folder(self.root, part) / ANNOTATIONS for part in sorted(parts)]
-        loaded = [self._load(file, part, bodies) for file, part in zip(files, sorted(parts), strict=True)]
-        self._people = [people for people, _, _ in loaded]
-        self._sizes = [size for _, size, _ in loaded]
-        self._places, counts = self._kept()
-        fingerprint = fingerprint_of_hashes(
-            {f"{file.parent.name}/{file.name}": sha256 for file, (_, _, sha256) in zip(files, loaded, strict=True)}
-        )
-        entries = [self._entry(self._people[p], k) for p, k in self._places]
-        super().__init__(entries, split=split, counts=counts, fingerprint=fingerprint)
+        parts = sorted(self.splits if split == "all" else (split,))
+        files = [annotation_file(self.root, part, self.where()) for part in parts]
+        self._people = [self._load(file, part, bodies) for file, part in zip(files, parts, strict=True)]
+        rows, counts = self._kept()
+        fingerprint = fingerprint_of_hashes({f"{people.folder.name}/{ANNOTATIONS}": people.sha256 for people in self._people})
+        columns = [self._columns_of(people, kept) for people, kept in zip(self._people, rows, strict=True)]
+        super().__init__(columns, split=split, counts=counts, fingerprint=fingerprint)
 
-    @classmethod
-    def _folder(cls, root: Path, split: str) -> Path:
-        """The folder of a split. Raises DataError: what was found, and what to unpack."""
-        for name in _FOLDERS[split]:
-            if (folder_of(root, name) / ANNOTATIONS).is_file():
-                return folder_of(root, name)
-        inside_root = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
-        raise DataError(
-            f"No {' or '.join(f'{name}/{ANNOTATIONS}' for name in _FOLDERS[split])} in {root} ({inside_root or 'empty'}). "
-            f"Unpack {_FOLDERS[split][0]}.zip there. {cls.where()}"
-        )
-
-    def _load(self, file: Path, split: str, bodies: "Bodies | None") -> tuple[_People, tuple[int, int], str]:
-        """The people of one file, (width, height) px of its images, and its SHA-256."""
+    def _load(self, file: Path, split: str, bodies: "Bodies | None") -> _People:
+        """The people of one file. Raises DataError for it and for its images."""
         columns = load_people(file)
         if not len(columns["keys"]):
-            raise DataError(f"{file} holds nobody. Unpack {_FOLDERS[split][0]}.zip again.")
+            raise DataError(f"{file} holds nobody. Unpack {FOLDERS[split][0]}.zip again.")
         keys = tuple(columns["keys"].tolist())
         arrays = {name: columns[name] for name in SHAPES}
         images = self._images(file.parent, dict(zip(keys, columns["img_path"].tolist(), strict=True)))
-        size = self._size_of(images[0], arrays["intri"][0])
+        size = self._size_of(file.parent / "images" / images[0], arrays["intri"][0])
         scales = arrays["scale"][:, 0]
         R, t = arrays["extri"][:, :3, :3], arrays["extri"][:, :3, 3]
         joints = arrays["smpl_joints_3d"] / scales[:, None, None]
@@ -125,40 +116,44 @@ class ThreeDOH(Dataset):
         if bodies is not None:
             J0 = bodies.neutral.rest_joints(torch.from_numpy(betas))[:, 0].double().cpu().numpy()
             trans = (np.einsum("nij,nj->ni", R, J0 + arrays["trans"][:, 0]) + t) / scales[:, None] - J0
-        joints2d = project(torch.from_numpy(joints), torch.from_numpy(arrays["intri"])).numpy()
-        people = _People(
+        return _People(
             split=split,
             folder=file.parent,
+            sha256=str(columns["sha256"][0]),
             keys=keys,
             images=images,
+            size=size,
             scales=scales,
             intrinsics=arrays["intri"],
             rotvecs=rotvecs,
             betas=betas,
             trans=trans,
             joints=joints,
-            joints2d=arrays["smpl_joints_2d"],
+            joints2d=columns["joints2d"],
+            keypoints2d=np.concatenate([arrays["smpl_joints_2d"], np.ones((len(keys), 24, 1))], axis=2),
             lsp_joints=arrays["lsp_joints_3d"] / scales[:, None, None],
             lsp_joints2d=arrays["lsp_joints_2d"],
-            boxes_xyxy=self._boxes(arrays["bbox"], joints2d, size),
+            boxes_xyxy=self._boxes(arrays["bbox"], joints, arrays["intri"], size),
         )
-        return people, size, str(columns["sha256"][0])
 
-    def _boxes(self, corners: np.ndarray, joints2d: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _boxes(self, corners: np.ndarray, joints: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         bbox, scale = self.rules
-        if bbox == "annotated":
-            return boxes_of(corners, np.ones(corners.shape[:-1], dtype=bool), scale)
-        return boxes_of(joints2d, inside(joints2d, size), scale)
+        if bbox == "joints-in-image":
+            joints2d = project(torch.from_numpy(joints), torch.from_numpy(K)).numpy()
+            return boxes_of(joints2d, inside(joints2d, size), scale)
+        boxes = boxes_of(corners, np.ones(corners.shape[:-1], dtype=bool), scale)
+        return _as_wide_as_high(boxes) if bbox == "annotated-height" else boxes
 
-    def _images(self, folder: Path, named: Mapping[str, str]) -> tuple[Path, ...]:
-        """The image of each record, by its key and ``img_path``. Raises DataError where any is missing, before anything long has begun."""
+    def _images(self, folder: Path, named: Mapping[str, str]) -> tuple[str, ...]:
+        """The image's name of each record, by its key and ``img_path``. Raises DataError where any is missing, before anything long has
+        begun."""
         there = set(os.listdir(folder / "images")) if (folder / "images").is_dir() else set()
-        images = tuple(folder / "images" / _image_name(key, path, there) for key, path in named.items())
-        missing = [path for path in images if path.name not in there]
+        images = tuple(_image_name(key, path, there) for key, path in named.items())
+        missing = [name for name in images if name not in there]
         if missing:
             raise DataError(
-                f"{len(missing):,} of {len(images):,} images of {folder} are missing, the first is {missing[0]}. Unpack the zip again. "
-                f"{self.where()}"
+                f"{len(missing):,} of {len(images):,} images of {folder} are missing, the first is {folder / 'images' / missing[0]}. "
+                f"Unpack the zip again. {self.where()}"
             )
         return images
 
@@ -172,77 +167,85 @@ class ThreeDOH(Dataset):
             )
         return width, height
 
-    def _kept(self) -> tuple[list[tuple[int, int]], FrameCounts]:
-        """Places (split, person) of the kept samples in order, and the counts."""
+    def _kept(self) -> tuple[list[np.ndarray], FrameCounts]:
+        """The rows of the kept people of each split, in order, and the counts."""
         reason = _NO_BOX[self.rules[0]]
         dropped = {reason: 0, TOO_SMALL: 0}
-        places, total = [], 0
-        for p, people in enumerate(self._people):
+        rows, total = [], 0
+        for people in self._people:
             boxes = people.boxes_xyxy
             without = np.isnan(boxes[:, 0])
             small = ~without & (np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) < 1)
             total += len(boxes)
             dropped[reason] += int(without.sum())
             dropped[TOO_SMALL] += int(small.sum())
-            places += [(p, int(k)) for k in np.flatnonzero(~without & ~small)]
-        return places, FrameCounts(total, len(places), dropped)
+            rows.append(np.flatnonzero(~without & ~small))
+        return rows, FrameCounts(total, sum(map(len, rows)), dropped)
 
-    def _entry(self, people: _People, k: int) -> Entry:
-        stem = f"{self.name}/{people.split}/images/{people.keys[k]}"
-        return Entry(f"{stem}/0", stem, f"{stem}/0", int(people.keys[k]))
-
-    def sample_at(self, i: int) -> Sample:
-        """The ``i``-th sample: a few slices, the image unread."""
-        entry, (p, k) = self._entries[i], self._places[i]
-        people, size = self._people[p], self._sizes[p]
-        K = people.intrinsics[k]
-        truth = Truth(
-            joints=people.joints[k],
+    def _columns_of(self, people: _People, rows: np.ndarray) -> SampleColumns:
+        count = len(people.keys)
+        other = {int(key): name for key, name in zip(people.keys, people.images, strict=True) if name != f"{key}.jpg"}
+        return SampleColumns(
+            entries=[self._entry(people.split, people.keys[row]) for row in rows.tolist()],
+            rows=rows,
+            sequence="images",
+            image_size=people.size,
+            read=partial(_read_numbered, people.folder / "images", other, people.size),
+            boxes_xyxy=people.boxes_xyxy,
+            intrinsics=people.intrinsics,
             skeleton="smpl24",
-            joints2d=project(torch.from_numpy(people.joints[k]), torch.from_numpy(K)).numpy(),
-            valid=np.ones(24, dtype=bool),
-            rotvecs=people.rotvecs[k],
-            betas=people.betas[k],
-            trans=None if people.trans is None else people.trans[k],
-            gender="neutral",
-            keypoints2d=np.concatenate([people.joints2d[k], np.ones((24, 1))], axis=1),
+            joints=people.joints,
+            joints2d=people.joints2d,
+            valid=np.ones((count, 24), dtype=bool),
+            genders=["neutral"] * count,
+            rotvecs=people.rotvecs,
+            betas=people.betas,
+            trans=people.trans,
+            keypoints2d=people.keypoints2d,
             keypoints_skeleton="smpl24",
         )
-        view = View(partial(_read_sized, people.images[k], size), entry.image_key, people.boxes_xyxy[k], K)
-        return Sample(entry.id, view, truth, "images", entry.track, entry.frame, size)
+
+    def _entry(self, split: str, key: str) -> Entry:
+        stem = f"{self.name}/{split}/images/{key}"
+        return Entry(f"{stem}/0", stem, f"{stem}/0", int(key))
+
+    def _place(self, i: int) -> tuple[_People, int]:
+        """The people of the split that sample ``i`` is of, and which row of them it is."""
+        i = range(len(self))[i]
+        part = self.sequence_at(i)
+        return self._people[part], int(self._columns[part].rows[i - self._starts[part]])
 
     def lsp(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """The annotated LSP joints of sample ``i`` in the order of "eval14": (14, 3) m in the camera frame, (14, 2) px."""
-        p, k = self._places[i]
-        return self._people[p].lsp_joints[k], self._people[p].lsp_joints2d[k]
+        people, row = self._place(i)
+        return people.lsp_joints[row], people.lsp_joints2d[row]
 
     def scale(self, i: int) -> float:
         """Calibration units per metre of sample ``i``."""
-        p, k = self._places[i]
-        return float(self._people[p].scales[k])
+        people, row = self._place(i)
+        return float(people.scales[row])
 
     def mask(self, i: int) -> np.ndarray | None:
         """The visible part of the person of sample ``i``, (H, W) bool; None in the test split, which has no masks."""
-        p, k = self._places[i]
-        people = self._people[p]
-        path = people.folder / "masks" / f"{people.images[k].stem}.png"
-        return _read_sized(path, self._sizes[p])[:, :, 0] > 0 if people.split == "train" else None
+        people, row = self._place(i)
+        path = people.folder / "masks" / f"{Path(people.images[row]).stem}.png"
+        return _read_sized(path, people.size)[:, :, 0] > 0 if people.split == "train" else None
 
     @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:
         """Those of ``splits`` that lie below ``root``. Raises DataError where there is none."""
-        there = {split: any((folder_of(root, name) / ANNOTATIONS).is_file() for name in _FOLDERS[split]) for split in cls.splits}
-        if not any(there.values()):
-            cls._folder(root, "test")
-        return tuple(split for split, found in there.items() if found)
+        there = tuple(split for split in cls.splits if annotation_files(root, split))
+        if not there:
+            annotation_file(root, "test", cls.where())
+        return there
 
     @classmethod
     def inspect(cls, root: Path) -> list[tuple[str, str]]:
         """(level, message) on the images of each split below ``root``."""
         there = cls.splits_in(root)
-        lines = [("warning", f"{split}: no folder {root / _FOLDERS[split][0]}") for split in cls.splits if split not in there]
+        lines = [("warning", f"{split}: no folder {root / FOLDERS[split][0]}") for split in cls.splits if split not in there]
         for split in there:
-            found = len(list((cls._folder(root, split) / "images").glob("*.jpg")))
+            found = len(list((annotation_file(root, split, cls.where()).parent / "images").glob("*.jpg")))
             lines.append(_against(f"{split}: images", found, cls.known_images[split]))
         return lines
 
@@ -251,7 +254,7 @@ class ThreeDOH(Dataset):
         lines = []
         for people in self._people:
             lines.append(_against(f"{people.split}: people", len(people.keys), self.known_images[people.split]))
-            more = sorted(set(os.listdir(people.folder / "images")) - {path.name for path in people.images})
+            more = sorted(set(os.listdir(people.folder / "images")) - set(people.images))
             if more:
                 some = f"{len(more):,} images that no record names: {', '.join(more[:4])}"
                 lines.append(("warning", f"{people.split}: unexpected: {some}. Images and {ANNOTATIONS} are not of one release"))
@@ -268,6 +271,13 @@ def _image_name(key: str, path: str, there: set[str]) -> str:
     """The image's file name: that of the record's path, whatever its separators, or else the key's."""
     name = path.replace("\\", "/").rpartition("/")[2]
     return name if name in there else f"{key}.jpg"
+
+
+def _as_wide_as_high(boxes: np.ndarray) -> np.ndarray:
+    """Squares (..., 4) xyxy about the centres of ``boxes``, of their heights."""
+    half = (boxes[..., 3] - boxes[..., 1]) / 2
+    centre = (boxes[..., 0] + boxes[..., 2]) / 2
+    return np.stack([centre - half, boxes[..., 1], centre + half, boxes[..., 3]], axis=-1)
 
 
 def _thighs(joints: np.ndarray) -> np.ndarray:
@@ -287,6 +297,11 @@ def _check_unit(file: Path, joints: np.ndarray) -> None:
 
 def _against(what: str, found: int, known: int) -> tuple[str, str]:
     return ("ok", f"{what}: {found:,}") if found == known else ("warning", f"{what}: {found:,}, where {known:,} are quoted")
+
+
+def _read_numbered(folder: Path, other: Mapping[int, str], size: tuple[int, int], number: int) -> np.ndarray:
+    """The image of a record's number: the file of that number, but for those that have ``other`` names. Raises as ``_read_sized``."""
+    return _read_sized(folder / other.get(number, f"{number:05d}.jpg"), size)
 
 
 def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
