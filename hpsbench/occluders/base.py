@@ -5,6 +5,7 @@ randomness. It may hide pixels (``stencil``) or fix a window, outside of which n
 people in several ways, one after the other (joint by joint, place by place), each way is a case.
 """
 
+import difflib
 import random
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from hpsbench.image import square_of_box
 from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil
 from hpsbench.registry import load_plugin
 from hpsbench.seeds import rng_of
+from hpsbench.skeleton import JOINT_NAMES, joint_names
 from hpsbench.types import Card, Occlusion, Sample
 
 
@@ -146,6 +148,17 @@ class Target:
             square = square_of_box(self.sample.view.bbox_xyxy, box_scale)
         return Canvas(float(side), tuple(float(value) for value in square))
 
+    def joint(self, names: str) -> np.ndarray:
+        """The projection (2,) px, in the whole image, of the first of the joints "a|b" that the truth has. Raises NotPossible."""
+        truth = self.sample.truth
+        for name in names.split("|"):
+            if name in joint_names(truth.skeleton):
+                place = joint_names(truth.skeleton).index(name)
+                if not truth.valid[place] or not np.isfinite(truth.joints2d[place]).all():
+                    raise NotPossible("joint not annotated")
+                return np.asarray(truth.joints2d[place], dtype=np.float64)
+        raise NotPossible(f"no such joint in {truth.skeleton}")
+
     def words(self, kind: str, *more: str | int) -> list[str | int]:
         """The words that draws for this sample start from, whatever its case: (protocol seed, sample id, kind, more)."""
         return [self.seed, self.sample.id, kind, *more]
@@ -182,6 +195,17 @@ class Canvas:
         """A raster of the image in canvas px; rounded to 1e-9 px, so that a crop of the very square has its pixels at whole numbers."""
         numbers = (raster.x0 - self.square_xyxy[0]) * self.px, (raster.y0 - self.square_xyxy[1]) * self.px, raster.step * self.px
         return Raster(*(round(number, 9) for number in numbers), raster.width, raster.height)
+
+
+def check_joints(names: Sequence[str]) -> None:
+    """Raises ValueError where one of the names, "a" or "a|b", is no joint of any skeleton."""
+    known = {joint for joints in JOINT_NAMES.values() for joint in joints}
+    for name in (part for entry in names for part in entry.split("|")):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"no joint is named '{name}'{f' (did you mean {near[0]}?)' if near else ''}: expected names of hpsbench.skeleton."
+            )
 
 
 def choice_of(case: str) -> dict[str, str]:

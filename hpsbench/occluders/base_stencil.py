@@ -41,9 +41,11 @@ class Raster(NamedTuple):
 
     def pixels(self, extent: tuple[float, float, float, float]) -> IntBox | None:
         """The pixels whose centres lie in [x0, x1) x [y0, y1) of the plan's coordinates; None where none do."""
-        x0, x1 = (_first(value - self.x0, self.step) for value in extent[::2])
-        y0, y1 = (_first(value - self.y0, self.step) for value in extent[1::2])
-        return overlap((x0, y0, x1, y1), (0, 0, self.width, self.height))
+        return overlap((*self.first(extent[0], extent[1]), *self.first(extent[2], extent[3])), (0, 0, self.width, self.height))
+
+    def first(self, x: float, y: float) -> tuple[int, int]:
+        """The first column and row whose centres are at or beyond (x, y) of the plan's coordinates, also beyond the raster."""
+        return _first(x - self.x0, self.step), _first(y - self.y0, self.step)
 
 
 def _first(distance: float, step: float) -> int:
