@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from hpsbench.errors import DataError
+from hpsbench.occluders.bank import load_textures
 from hpsbench.occluders.base import Canvas
 from hpsbench.occluders.base_shapes import extent_of, within
-from hpsbench.occluders.bank import load_textures
 from hpsbench.occluders.base_stencil import Raster, Stencil
 from hpsbench.seeds import rng_of
 from hpsbench.types import Occlusion
