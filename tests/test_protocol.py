@@ -31,6 +31,8 @@ PINNED = {
     "agora-validation.v1": "67aeafdd45c95340c8c9931b2a402398de2cbc8256051586a99d78ddc49c9dfc",
     "agora-validation-plain.v1": "34b17f6af6c7d7afdae87d6c8cb0b849def9b901d1d80ff7466e784c0ddbdf5f",
     "agora-validation-skinning.v1": "354e3a4ae6e7f761b9bab13c2277a28a3752639d2b514ce44228b2c93fd6289d",
+    "eft-crop-levels.v1": "910b86617f9530250f45e67cf16be0999f8d2c1c04ef2fa83708cd49cff41af8",
+    "eft-upper-crops.v1": "edaa62377ccc23f0453fbef48c1786d35fef28851746016054aaa6492467483f",
     "h36m-p1-hmr.v1": "957d071c739e19e7b45ce5df0d43661784145e7a0162d859e54036385e1ed0b0",
     "h36m-p1-lifting.v1": "31491db44762154a4fe13ec7d749cf4ba741b5fb6c32a1fc3278d19076fb7479",
     "h36m-p1-rootnet.v1": "952d31f9278a9690c91a34c93bab781f245dd5c4f0e38cd7fe3bf247f0722663",
@@ -41,8 +43,11 @@ PINNED = {
     "h36m-p2-lifting.v1": "f42d554c3ac314edcd501c6efd64614009922d06eaefdd97f09bd4e804db1d14",
     "h36m-p2-rootnet.v1": "e750732abf6cfb023ebb7bf3ff6ad221c5e50d5e1e2373cb733765fd546bb9de",
     "h36m-p2-spin.v1": "573f6dd089b4d0d20e7ec617f2c2d764db53b54002cf780d013338585b208c1c",
+    "hmr2-part-crops.v1": "be7c2133096c7db482fd7b85e0217b3efb0db9e649f33fe5fe5fe08e3af5fa9b",
+    "hybrik-half-body.v1": "7e3bd0858627328323f0331287df9e48ccc618bb922e37ebcd34139817c56aad",
     "openhps-test.v1": "4b02fb529e0483760e9010241428826c4dce1d96bef6dd201025cdb86f56c346",
     "openhps-xocc.v1": "695a812f9c0ba3931cefac2641ce64256726035b0065b069d01476d3111ffb22",
+    "vertical-half-crop.v1": "7264a8088519a1954d405dd76759faa0a6fc17529c92a1d2ce69d8b6a6d0ae9a",
 }
 
 
