@@ -1,6 +1,7 @@
 """The EMDB reader, on people of the embedded body laid out as EMDB."""
 
 import pickle
+import re
 import shutil
 
 import cv2
@@ -12,7 +13,7 @@ from layouts.emdb import Walk, record, write_emdb
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets import base_emdb
 from hpsbench.datasets.emdb import Emdb
-from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
+from hpsbench.errors import DataError, HpsbenchError, UnknownNameError, UnsafePickleError
 from hpsbench.geometry import rotvec_to_rotmat
 
 N = 5
@@ -218,6 +219,20 @@ class TestBadInput:
             (lambda content: content["smpl"].update(trans="here"), "'trans' is no array of numbers"),
             (lambda content: content["camera"]["extrinsics"].__setitem__(0, np.nan), "'extrinsics' holds NaN"),
             (lambda content: content["bboxes"].update(invalid_idxs=np.array([5])), "'invalid_idxs' holds 5 to 5"),
+            (lambda content: content["bboxes"].update(invalid_idxs="none"), "'invalid_idxs' is no array of numbers"),
+            (lambda content: content["bboxes"].update(bboxes=np.zeros((5, 2))), r"'bboxes' has shape \(5, 2\), expected \(5, 4\)"),
+            (lambda content: content.update(n_frames=0), "'n_frames' is 0, expected a whole number above 0"),
+            (lambda content: content.update(n_frames=4.5), "'n_frames' is 4.5"),
+            (lambda content: content.update(n_frames=10**400), "'n_frames' is no array of numbers"),
+            (lambda content: content.update(emdb1=np.ones(3)), r"'emdb1' has shape \(3,\), expected \(\)"),
+            (lambda content: content.update(kp2d=np.zeros((5, 17, 2))), r"'kp2d' has shape \(5, 17, 2\), expected \(5, 24, 2\)"),
+            (lambda content: content.update(kp2d=[[1.0], [2.0, 3.0]]), "'kp2d' is no array of numbers"),
+            (lambda content: content["smpl"].update(betas=np.zeros(300)), r"'betas' has shape \(300,\), expected \(10,\)"),
+            (lambda content: content["smpl"]["poses_root"].__setitem__((0, 0), np.inf), "'poses_root' holds NaN or infinity"),
+            (lambda content: content["camera"].update(width=0), "'width' is 0"),
+            (lambda content: content["camera"].update(height=np.nan), "'height' holds NaN"),
+            (lambda content: content["camera"].update(extrinsics=np.zeros((5, 3, 4))), r"'extrinsics' has shape \(5, 3, 4\)"),
+            (lambda content: content["camera"].update(extrinsics=np.zeros((2, 5, 4, 4))), r"'extrinsics' has shape \(2, 5, 4, 4\)"),
         ],
     )
     def test_bad_entry(self, copy, walks, change, match):
@@ -246,6 +261,84 @@ class TestBadInput:
         cv2.imwrite(str(folder / "00000.jpg"), np.zeros((96, 72, 3), dtype=np.uint8))
         with pytest.raises(DataError, match="72 x 96 px, expected 144 x 192"):
             opened(copy)
+
+
+# A fault for the folder, and what is said of it.
+FAULTS = {
+    "empty folder": (lambda root: emptied(root), "which holds nothing"),
+    "another dataset's folder": (lambda root: emptied(root, "imageFiles", "sequenceFiles"), "which holds imageFiles, sequenceFiles"),
+    "people without sequences": (lambda root: emptied(root, "P0"), "which holds P0"),
+    "empty pickle": (lambda root: cut(root / PICKLE, 0), "is not a whole pickle"),
+    "pickle cut in its head": (lambda root: cut(root / PICKLE, 20), "is not a whole pickle"),
+    "pickle without its end": (lambda root: cut(root / PICKLE, -1), "is not a whole pickle"),
+    "pickle of another thing": (lambda root: (root / PICKLE).write_bytes(pickle.dumps([1])), "the pickle holds a list, expected a dict"),
+    "no pickle": (lambda root: (root / PICKLE).write_text("hello"), "is not a whole pickle"),
+    "code inside an array": (lambda root: (root / PICKLE).write_bytes(pickle.dumps({"kp2d": np.array([print], dtype=object)})), "print"),
+    "no images": (lambda root: shutil.rmtree(root / "P0/00_stairs/images"), "5 of 20 images"),
+    "an empty image": (lambda root: (root / "P0/00_stairs/images/00000.jpg").write_bytes(b""), "is broken"),
+}
+PICKLE = "P0/00_stairs/P0_00_stairs_data.pkl"
+
+
+def emptied(root, *held):
+    shutil.rmtree(root)
+    root.mkdir()
+    for name in held:
+        (root / name).mkdir()
+
+
+def cut(path, where):
+    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
+
+
+class TestEveryBadInput:
+    """Each kind of bad input: one message of one line, and through the command exit 1 with nothing half written."""
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_folder(self, copy, fault):
+        damage, match = FAULTS[fault]
+        damage(copy)
+        with pytest.raises(HpsbenchError, match=match) as error:
+            opened(copy)
+        assert "\n" not in str(error.value)
+
+    def test_a_file_for_a_folder(self, tmp_path):
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(DataError, match="No folder"):
+            opened(tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        ("rule", "damage", "match"),
+        [
+            ("", lambda root: shutil.rmtree(root), "No folder"),
+            ("", lambda root: emptied(root, "imageFiles"), "holds imageFiles"),
+            ("", lambda root: cut(root / PICKLE, 0.5), "is not a whole pickle"),
+            ("", lambda root: (root / PICKLE).write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR."), "asks for 'os.system'"),
+            ("", lambda root: cut(root / "P0/00_stairs/images/00002.jpg", 300), "is broken"),
+            ("", lambda root: (root / "P0/00_stairs/images/00002.jpg").unlink(), "1 of 9 images"),
+            ("", lambda root: [shutil.rmtree(root / name) for name in ("P0", "P2")], "None of the 1 sequences .* is in emdb1"),
+            ('split = "emdb"', lambda root: None, "Did you mean 'emdb"),
+            ('frames = "god"', lambda root: None, "Did you mean 'good'"),
+            ('bbox = "anotated"', lambda root: None, "Did you mean 'annotated'"),
+        ],
+    )
+    def test_through_the_command(self, copy, run, tmp_path, rule, damage, match):
+        damage(copy)
+        keys = {"dataset": '"emdb"', "split": '"emdb1"', "frames": '"good"', "bbox": '"joints-in-image"'}
+        keys |= dict(line.split(" = ") for line in rule.splitlines())
+        text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+        (tmp_path / "mine.toml").write_text(f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "3dpw-smpl24"\n[data]\n{text}\n')
+        words = ("--protocol", "mine.toml", "--data", copy, "--body", "openhps", "--images", "--out", tmp_path / "out")
+        status, out, err = run("generate", *words)
+        assert status == 1
+        assert re.search(match, err)
+        assert len([line for line in err.splitlines() if line.startswith("hpsbench: ")]) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        assert not (tmp_path / "pwned").exists()
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith((".part", "manifest.json"))]
 
 
 def make_copy(walk):

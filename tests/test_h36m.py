@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 
 import cv2
@@ -30,7 +31,7 @@ from hpsbench.datasets.base_h36m_names import (
 from hpsbench.datasets.h36m import H36M
 from hpsbench.datasets.h36m_annotations import H36MFetch, H36MHybrik, H36MHybrikSmpl, H36MJson
 from hpsbench.datasets.h36m_world import H36MMartinez, H36MNpz
-from hpsbench.errors import DataError, MissingExtraError, UnknownNameError, UnsafePickleError
+from hpsbench.errors import DataError, HpsbenchError, MissingExtraError, UnknownNameError, UnsafePickleError
 from hpsbench.types import Card
 
 FRAMES = 11
@@ -518,6 +519,11 @@ class TestDerived:
         ("positions", "match"),
         [
             ({"S9": {"Directions 1": np.zeros((3, 17, 3), np.float32)}}, r"\(3, 17, 3\), expected \(frames, 32, 3\)"),
+            ({"S9": {"Directions 1": np.zeros((0, 32, 3), np.float32)}}, "holds 0 frames"),
+            ({"S9": {"Directions 1": np.full((3, 32, 3), np.nan, np.float32)}}, "or NaN, expected finite numbers"),
+            ({"S9": {"Directions 1": [[1.0], [2.0, 3.0]]}}, "holds a list, expected"),
+            ({"S9": [1]}, "holds no dict of subjects"),
+            ({}, "No sequence of S9, S11"),
             ({"S9": {"Dancing": np.zeros((3, 32, 3), np.float32)}}, "no sequence 'Dancing'"),
             ({"S11": {}}, "No sequence of S9"),
             ([1, 2], "an array of int64"),
@@ -546,6 +552,17 @@ class TestDerived:
             ("data", lambda c: {"images": []}, "lacks annotations"),
             ("data", lambda c: {**c, "annotations": [{"image_id": -1}]}, "lacks"),
             ("data", lambda c: {**c, "annotations": [{**a, "bbox": [1]} for a in c["annotations"]]}, "'bbox'"),
+            (
+                "data",
+                lambda c: {**c, "annotations": [{**a, "bbox": [0, 0, np.nan, 9]} for a in c["annotations"]]},
+                "'bbox'.*NaN or infinity",
+            ),
+            ("data", lambda c: {"images": [], "annotations": []}, "No sequence of S9"),
+            ("data", lambda c: {"images": None, "annotations": 3}, "lacks"),
+            ("data", lambda c: [1], "lacks images, annotations"),
+            ("camera", lambda c: {k: {**v, "R": np.full((3, 3), np.nan).tolist()} for k, v in c.items()}, "NaN or infinity"),
+            ("camera", lambda c: [1], "no camera '1'"),
+            ("joint_3d", lambda c: {"2": {"1": {frame: np.full((17, 3), np.inf).tolist() for frame in c["2"]["1"]}}}, "NaN or infinity"),
         ],
     )
     def test_bad_json(self, takes, tmp_path, s9_alone, name, change, match):
@@ -615,9 +632,10 @@ class TestBadInput:
 
     def test_inspect_names_what_is_unexpected(self, copy):
         (copy / "S9/MyPoseFeatures/D3_Positions/Dancing 1.cdf").touch()
+        (copy / "S9/MyPoseFeatures/D3_Positions_mono/Directions 1.12345678.cdf").touch()
         shutil.rmtree(copy / "Release-v1.2")
         lines = H36M.inspect(copy)
-        assert ("warning", "S9: 1 pose files of no known sequence, the first is 'Dancing 1.cdf'") in lines
+        assert ("warning", "S9: 2 pose files of no known sequence or camera, the first is 'Dancing 1.cdf'") in lines
         assert [text for level, text in lines if level == "error"][-1].startswith("No metadata.xml")
 
     @pytest.mark.parametrize("kind", FORMS[1:])
@@ -709,3 +727,234 @@ class TestBadInput:
         monkeypatch.setenv("HPSBENCH_CACHE", str(tmp_path / "empty"))
         with pytest.raises(MissingExtraError, match=r"hpsbench\[h36m\]"):
             opened(only_s9)
+
+
+# A fault for the release below a folder, and what is said of it.
+RAW_FAULTS = {
+    "empty folder": (lambda root: emptied(root), "No Human3.6M poses in .*, which holds nothing; looked for"),
+    "another dataset's folder": (lambda root: emptied(root, "imageFiles", "sequenceFiles"), "which holds imageFiles, sequenceFiles"),
+    "no annotation": (lambda root: shutil.rmtree(root / "S9/MyPoseFeatures"), "No Human3.6M poses in .*, which holds Release-v1.2, S9"),
+    "empty pose file": (lambda root: cut(root / MONO, 0), "no CDF"),
+    "pose file cut in its head": (lambda root: cut(root / MONO, 100), "no CDF"),
+    "pose file cut in its middle": (lambda root: cut(root / MONO, 0.5), "no CDF"),
+    "pose file without its end": (lambda root: cut(root / MONO, -200), "no CDF"),
+    "2D file cut": (lambda root: cut(root / FLAT, 0.5), "no CDF"),
+    "2D of another width": (lambda root: layout.write_cdf(root / FLAT, np.zeros((FRAMES, 34))), r"expected \(1, frames, 64\)"),
+    "2D that is NaN": (lambda root: layout.write_cdf(root / FLAT, np.full((FRAMES, 64), np.nan)), "finite numbers"),
+    "metadata cut": (lambda root: cut(root / METADATA, 0.5), "is no XML"),
+    "metadata in no known encoding": (
+        lambda root: (root / METADATA).write_text('<?xml version="1.0" encoding="klingon"?><a/>'),
+        "is no XML",
+    ),
+    "a camera that is NaN": (lambda root: replaced(root / METADATA, "<w0>[", "<w0>[nan ", 1), "expected 300, all finite"),
+    "a camera too many": (lambda root: replaced(root / METADATA, "<w0>[", "<w0>[" + "1.0 " * 75, 1), "holds 375 numbers, expected 300"),
+    "no picture at all": (lambda root: shutil.rmtree(root / "images"), "No picture of s_09"),
+    "an empty picture": (lambda root: (root / FIRST).write_bytes(b""), "is broken"),
+    "a missing picture": (lambda root: (root / FIRST).with_name("S9_Directions_1.60457274_000004.jpg").unlink(), "1 of 11 pictures"),
+}
+MONO = "S9/MyPoseFeatures/D3_Positions_mono/Directions 1.60457274.cdf"
+FLAT = "S9/MyPoseFeatures/D2_Positions/Directions 1.60457274.cdf"
+METADATA = "Release-v1.2/metadata.xml"
+FIRST = "images/S9_Directions_1.60457274_000001.jpg"
+
+
+def emptied(root, *held):
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    for name in held:
+        (root / name).mkdir()
+
+
+def cut(path, where):
+    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
+
+
+def replaced(path, old, new, count=-1):
+    path.write_text(path.read_text().replace(old, new, count))
+
+
+def refused(make, match):
+    """``make`` ends with one line that says ``match``."""
+    with pytest.raises(HpsbenchError, match=match) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+class TestEveryBadInput:
+    """Each kind of bad input, for each form: one message, and through the command exit 1 with nothing half written."""
+
+    @pytest.mark.parametrize("fault", RAW_FAULTS)
+    def test_raw(self, only_s9, fault):
+        damage, match = RAW_FAULTS[fault]
+        damage(only_s9)
+        refused(lambda: opened(only_s9), match)
+
+    @pytest.mark.parametrize(
+        ("damage", "match"),
+        [
+            (lambda path: cut(path, 0.5), "is no v7.3 file of masks"),
+            (lambda path: path.write_bytes(b"MATLAB"), "is no v7.3 file of masks"),
+            (lambda path: masks_of(path, np.zeros((4, 4, 4))), r"a mask of shape \(4, 4, 4\), expected that of an image"),
+            (lambda path: masks_of(path, None), "is no v7.3 file of masks"),
+        ],
+    )
+    def test_masks(self, small, tmp_path, monkeypatch, damage, match):
+        monkeypatch.setitem(SUBSETS, "test", Subset((9,), (3,), (1,)))
+        root = shutil.copytree(small, tmp_path / "h36m")
+        damage(root / "S9/MySegmentsMat/ground_truth_bb/Directions 1.60457274.mat")
+        refused(lambda: opened(root, bbox="masks"), match)
+
+    def test_a_cut_video(self, takes, tmp_path, s9_alone):
+        """Half of its bytes: without its index it does not open, and what is said of a frame beyond its end is tested above."""
+        layout.write_raw(tmp_path, [takes[9, 2, 1]], cameras=(3,))
+        cut(tmp_path / "S9/Videos/Directions 1.60457274.mp4", 0.5)
+        refused(lambda: opened(tmp_path, split="spin-p2"), "mp4 cannot be opened")
+
+    @pytest.mark.parametrize(
+        ("damage", "match"),
+        [
+            (lambda path: cut(path, 0.5), "is no npz"),
+            (lambda path: flipped(path), "is no npz|is not a whole pickle"),
+            (lambda path: np.savez(path, positions_2d=np.zeros(3)), "is no npz with 'positions_3d'"),
+            (lambda path: path.write_bytes(b""), "is no npz"),
+            (lambda path: path.unlink(), "No .*data_3d_h36m.npz; .* holds Release-v1.2"),
+        ],
+    )
+    def test_npz(self, takes, tmp_path, damage, match):
+        layout.write_npz(tmp_path, [takes[9, 2, 1]])
+        damage(tmp_path / "data_3d_h36m.npz")
+        refused(lambda: opened(tmp_path, H36MNpz), match)
+
+    @pytest.mark.parametrize(
+        ("damage", "match"),
+        [
+            (lambda path: cut(path, 0.5), "is no h5 file"),
+            (lambda path: h5_of(path, np.zeros((51, 4))), r"shape \(51, 4\), expected \(96, frames\)"),
+            (lambda path: h5_of(path, np.zeros((96, 0))), r"shape \(96, 0\), expected \(96, frames\) finite numbers of at least one"),
+            (lambda path: h5_of(path, np.full((96, 4), np.nan)), "finite numbers"),
+            (lambda path: h5_of(path, np.zeros((96, 4)), "poses"), "is no h5 file with '3D_positions'"),
+            (lambda path: h5_of(path, np.array([b"a"] * 96)), "is no h5 file"),
+            (lambda path: h5_of(path, np.zeros(3), "3D_positions/inner"), "is no h5 file"),
+            (lambda path: path.rename(path.with_name("Dancing.h5")), "No S\\*/MyPoses|no sequence 'Dancing'"),
+        ],
+    )
+    def test_martinez(self, takes, tmp_path, damage, match):
+        layout.write_martinez(tmp_path, [takes[9, 2, 1]])
+        damage(tmp_path / "S9/MyPoses/3D_positions/Directions 1.h5")
+        refused(lambda: opened(tmp_path, H36MMartinez), match)
+
+    @pytest.mark.parametrize("data", [b"", b'{"images": [', b"\xff\xfe", b"null", b"[" * 100_000])
+    @pytest.mark.parametrize("kind", [H36MJson, H36MHybrik])
+    def test_broken_json(self, takes, tmp_path, s9_alone, kind, data):
+        if kind is H36MJson:
+            layout.write_posenet(tmp_path, [takes[9, 2, 1]], centre=False)
+        else:
+            layout.write_hybrik(tmp_path, [takes[9, 2, 1]])
+        (path,) = (path for path in tmp_path.glob("annotations/*") if "_data" in path.name or "_test_" in path.name)
+        path.write_bytes(data)
+        refused(lambda: opened(tmp_path, kind), r"annotations/.*(cannot be read as json|lacks images)")
+
+    @pytest.mark.parametrize(
+        ("key", "value", "match"),
+        [
+            ("h36m_joints", np.full((17, 3), np.nan).tolist(), "'h36m_joints' .*NaN or infinity"),
+            ("h36m_joints", [[0.0] * 3] * 14, r"'h36m_joints' is missing or not of shape \(17, 3\)"),
+            ("h36m_joints", "none", "'h36m_joints'"),
+            ("cam_param", {"f": [1145.0, np.inf], "c": [512.0, 515.0]}, "'cam_param' .*NaN or infinity"),
+            ("cam_param", None, "'cam_param'"),
+        ],
+    )
+    def test_hybrik(self, takes, tmp_path, s9_alone, key, value, match):
+        layout.write_hybrik(tmp_path, [takes[9, 2, 1]])
+        (path,) = tmp_path.glob("annotations/*test*")
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
+            annotation[key] = value
+        path.write_text(json.dumps(content))
+        refused(lambda: opened(tmp_path, H36MHybrik), match)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "match"),
+        [
+            (None, None, "is no annot.h5"),
+            ("pose/2d", np.zeros((3, 17, 2)), r"pose/2d holds float64 \(3, 17, 2\), expected finite numbers"),
+            ("pose/3d", np.full((4, 32, 3), np.nan), "pose/3d holds"),
+            ("frame", np.array([b"one"] * 4), "frame holds"),
+            ("frame", np.zeros(0), r"pose/3d holds .*at least one frame"),
+            ("camera", np.full(4, 12345678), "holds frames of camera 12345678, expected 54138969"),
+            ("intrinsics", np.zeros(4), "is no annot.h5"),
+            ("pose/3d/inner", np.zeros(4), "is no annot.h5"),
+        ],
+    )
+    def test_fetch(self, takes, tmp_path, s9_alone, key, value, match):
+        layout.write_fetch(tmp_path, [takes[9, 2, 1]], step=64)
+        path = tmp_path / "S9/Directions-1/annot.h5"
+        if key is None:
+            cut(path, 0.5)
+        else:
+            with h5py.File(path, "a") as file:
+                del file[key.removesuffix("/inner")]
+                file[key] = value
+        refused(lambda: opened(tmp_path, H36MFetch), match)
+
+    @pytest.mark.parametrize("kind", FORMS)
+    def test_another_datasets_folder(self, tmp_path, kind):
+        emptied(tmp_path / "3DPW", "imageFiles", "sequenceFiles")
+        refused(lambda: opened(tmp_path / "3DPW", kind), r"(3DPW,? (which )?holds imageFiles, sequenceFiles|3DPW \(none\), expected one)")
+        refused(lambda: opened(tmp_path / "3DPW/nowhere", kind), "No folder")
+        (tmp_path / "file").write_text("no folder")
+        refused(lambda: opened(tmp_path / "file", kind), "No folder")
+
+    @pytest.mark.parametrize(
+        ("rule", "damage", "match"),
+        [
+            ("", lambda root: shutil.rmtree(root), "No folder"),
+            ("", lambda root: emptied(root, "imageFiles"), "which holds imageFiles"),
+            ("", lambda root: cut(root / MONO, 0.5), "no CDF"),
+            ("", lambda root: cut(root / FIRST, 700), "is broken"),
+            ("", lambda root: (root / FIRST).unlink(), "pictures of s_09_act_02_subact_01_ca_04|No picture"),
+            ('split = "tests"', lambda root: None, "Did you mean 'test'"),
+            ('frames = "every-6th"', lambda root: None, "Did you mean 'every-"),
+            ('bbox = "mask"', lambda root: None, "Did you mean 'masks'"),
+            ('frames = "every-5th+drop-s11-damaged"\nsplit = "rootnet-p1-test"', lambda root: None, "No sequence of S11"),
+        ],
+    )
+    def test_through_the_command(self, only_s9, run, tmp_path, rule, damage, match):
+        damage(only_s9)
+        keys = {"split": '"test"', "frames": '"every-5th"'} | dict(line.split(" = ") for line in rule.splitlines())
+        text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+        (tmp_path / "mine.toml").write_text(
+            f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "h36m-p1-spin"\n[data]\n{text}\n'
+        )
+        status, out, err = run(
+            "generate", "--protocol", "mine.toml", "--data", only_s9, "--body", "openhps", "--images", "--out", tmp_path / "out"
+        )
+        assert status == 1
+        assert re.search(match, err)
+        assert len([line for line in err.splitlines() if line.startswith("hpsbench: ")]) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith((".part", "manifest.json"))]
+
+
+def flipped(path):
+    """A few bytes in the middle of a file are others."""
+    data = bytearray(path.read_bytes())
+    for i in range(len(data) // 2, len(data) // 2 + 40):
+        data[i] ^= 0x5A
+    path.write_bytes(data)
+
+
+def h5_of(path, array, key="3D_positions"):
+    with h5py.File(path, "w") as file:
+        file[key] = array
+
+
+def masks_of(path, image):
+    """A file of one mask; None: that refers to nothing."""
+    with h5py.File(path, "w") as file:
+        masks = file.create_dataset("Masks", (1, 1), dtype=h5py.ref_dtype)
+        if image is not None:
+            masks[0, 0] = file.create_dataset("m", data=image).ref

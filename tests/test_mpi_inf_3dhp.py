@@ -1,6 +1,7 @@
 """The MPI-INF-3DHP reader, on people of the embedded body laid out as MPI-INF-3DHP."""
 
 import pickle
+import re
 import shutil
 
 import cv2
@@ -15,7 +16,7 @@ from hpsbench.datasets import base_mpi_inf_3dhp as names
 from hpsbench.datasets.base_mpi_inf_3dhp import SUBSETS, Camera
 from hpsbench.datasets.base_mpi_inf_3dhp_cut import rightly_sided
 from hpsbench.datasets.mpi_inf_3dhp import Mpi3DHP, Mpi3DHPUniversal
-from hpsbench.errors import DataError, UnknownNameError
+from hpsbench.errors import DataError, HpsbenchError, UnknownNameError
 from hpsbench.skeleton import JOINT_NAMES, mirror
 
 MM, PX = 1e-4, 0.1
@@ -424,7 +425,7 @@ class TestBadInput:
             (lambda content: content.pop("annot2"), "lacks annot2"),
             (lambda content: content.update(annot3=np.zeros((14, 1))), "'annot3' holds nothing for its camera number 0"),
             (lambda content: content.update(annot2=content["annot3"]), r"'annot2' holds \(11, 84\) .* expected \(F, 56\)"),
-            (lambda content: content.update(cameras=np.array([[0, 1]])), "camera 2 is not both"),
+            (lambda content: content.update(cameras=np.array([[0, 1]])), r"cameras \[0, 1\] and 14 entries in annot2"),
             (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0][:5]), r"camera 2 has \[11, 5, 11\] rows"),
             (lambda content: content["annot3"].__setitem__((2, 0), content["annot3"][2, 0] / 10), "thigh is 0.0"),
             (lambda content: content["annot3"].__setitem__((2, 0), -content["annot3"][2, 0]), "before the camera"),
@@ -452,6 +453,155 @@ class TestBadInput:
         only(monkeypatch, (2, 2), (2, 3))
         with pytest.raises(DataError, match=r"No picture of S1_Seq2_V3, looked for .*frame_000001\.jpg.*video_3\.avi"):
             opened(train, split="S1")
+
+
+# A fault for one view of the train set, and what is said of it; then the same for a scene of the test set.
+TRAIN_FAULTS = {
+    "empty folder": (lambda root: emptied(root), "holds nothing. Download them"),
+    "another dataset's folder": (lambda root: emptied(root, "imageFiles", "sequenceFiles"), "holds imageFiles, sequenceFiles"),
+    "empty annotation": (lambda root: cut(root / MAT, 0), r"annot\.mat is no whole mat file"),
+    "annotation cut in its middle": (lambda root: cut(root / MAT, 0.5), r"annot\.mat is no whole mat file"),
+    "annotation without its end": (lambda root: cut(root / MAT, -300), r"annot\.mat (is no whole mat file|lacks)"),
+    "cameras that are no numbers": (lambda root: changed(root, cameras=np.array(["a"])), "'cameras' holds no numbers"),
+    "cameras that are NaN": (lambda root: changed(root, cameras=np.full((1, 14), np.nan)), "'cameras' holds no numbers"),
+    "a camera twice": (lambda root: changed(root, cameras=np.zeros((1, 14))), r"cameras \[0, 0, .* once, and an entry for each"),
+    "a camera too many": (lambda root: changed(root, cameras=np.arange(15)[None]), r"cameras \[0, .*, 14\] and 14 entries"),
+    "an unknown camera": (lambda root: changed(root, cameras=np.arange(1, 15)[None]), r"cameras \[1, .* expected each camera of 0 to 13"),
+    "nobody": (lambda root: changed(root, **nobody()), "no row has a right thigh"),
+    "no line of a camera's name": (lambda root: rewrite(root / TEXT, r"name +\d+\n", ""), "line 5: 'intrinsic' .*no line 'name' before it"),
+    "calibration cut in its last camera": (lambda root: rewrite(root / TEXT, r"(?s)name +2\n.*", "name 2\n"), "camera 2 is not both"),
+    "calibration that is NaN": (lambda root: rewrite(root / TEXT, r"intrinsic +\S+", "intrinsic nan"), "holds no camera"),
+    "calibration of another kind": (lambda root: (root / TEXT).write_bytes(b"\x00\xff" * 50), "holds no camera"),
+    "an empty picture": (lambda root: (root / PICTURE).write_bytes(b""), "is broken"),
+    "a missing picture": (lambda root: (root / PICTURE).with_name("frame_000003.jpg").unlink(), "1 of 11 pictures of S1_Seq2_V2"),
+}
+TEST_FAULTS = {
+    "empty folder": (lambda root: emptied(root), "holds nothing. Download them"),
+    "another dataset's folder": (lambda root: emptied(root, "S1", "Release-v1.2"), "holds Release-v1.2, S1"),
+    "empty annotation": (lambda root: cut(root / HDF5, 0), r"no whole mat file of v7\.3"),
+    "annotation cut in its middle": (lambda root: cut(root / HDF5, 0.5), r"no whole mat file of v7\.3"),
+    "annotation without its end": (lambda root: cut(root / HDF5, -8), r"no whole mat file of v7\.3"),
+    "two cameras": (lambda root: stored(root, annot2=np.zeros((4, 2, 17, 2))), r"'annot2' has shape \(4, 2, 17, 2\), expected"),
+    "text for numbers": (lambda root: stored(root, annot3=np.array([b"a"] * 4)), "'annot3' has shape"),
+    "nobody": (lambda root: stored(root, **{key: np.zeros((0, *shape)) for key, shape in layout_shapes().items()}), "flags no frame"),
+    "flags that are NaN": (lambda root: stored(root, valid_frame=np.full((4, 1), np.nan)), "'valid_frame' holds NaN"),
+    "an empty picture": (lambda root: (root / IMAGE).write_bytes(b""), "is broken"),
+}
+MAT, TEXT, PICTURE = "S1/Seq2/annot.mat", "S1/Seq2/camera.calibration", "S1/Seq2/imageFrames/video_2/frame_000001.jpg"
+HDF5, IMAGE = "TS1/annot_data.mat", "TS1/imageSequence/img_000001.jpg"
+
+
+def emptied(root, *held):
+    shutil.rmtree(root)
+    root.mkdir()
+    for name in held:
+        (root / name).mkdir()
+
+
+def cut(path, where):
+    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
+
+
+def rewrite(path, pattern, new):
+    path.write_text(re.sub(pattern, new, path.read_text()))
+
+
+def changed(root, **variables):
+    rewritten(root / MAT, lambda content: content.update(variables))
+
+
+def nobody():
+    return {key: layout.cells([np.zeros((0, width))] * 14) for key, width in (("annot2", 56), ("annot3", 84), ("univ_annot3", 84))}
+
+
+def layout_shapes():
+    points = {"annot2": (1, 17, 2), "annot3": (1, 17, 3), "univ_annot3": (1, 17, 3)}
+    return points | {"valid_frame": (1,), "activity_annotation": (1,)}
+
+
+def stored(root, **variables):
+    import h5py
+
+    with h5py.File(root / HDF5, "r+") as file:
+        for key, array in variables.items():
+            del file[key]
+            file[key] = array
+
+
+class TestEveryBadInput:
+    """Each kind of bad input: one message of one line, and through the command exit 1 with nothing half written."""
+
+    @staticmethod
+    def refused(make, match):
+        with pytest.raises(HpsbenchError, match=match) as error:
+            make()
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("fault", TRAIN_FAULTS)
+    def test_train(self, one_view, fault):
+        damage, match = TRAIN_FAULTS[fault]
+        damage(one_view)
+        self.refused(lambda: opened(one_view, Mpi3DHPUniversal, split="S1"), match)
+
+    @pytest.mark.parametrize("fault", TEST_FAULTS)
+    def test_test(self, copy, fault):
+        damage, match = TEST_FAULTS[fault]
+        damage(copy)
+        self.refused(lambda: opened(copy), match)
+
+    def test_a_cut_picture_of_the_train_set(self, one_view):
+        cut(one_view / PICTURE, 900)
+        self.refused(lambda: opened(one_view, split="S1")[0].view.read(), "is broken")
+
+    def test_a_cut_video(self, train, monkeypatch, tmp_path):
+        """Its header promises frames that are not there."""
+        only(monkeypatch, (1, 0))
+        root = shutil.copytree(train, tmp_path / "cut", ignore=shutil.ignore_patterns("Seq2", "video_1*", "video_[2-9]*"))
+        cut(root / "S1/Seq1/imageSequence/video_0.avi", 0.6)
+        self.refused(lambda: [sample.view.read() for sample in opened(root, split="S1")], r"video_0\.avi (has no frame|cannot be opened)")
+
+    def test_a_file_for_a_folder(self, tmp_path):
+        (tmp_path / "file").write_text("no folder")
+        self.refused(lambda: opened(tmp_path / "file"), "No folder")
+        self.refused(lambda: Mpi3DHP.inspect(tmp_path / "file"), "no such folder")
+
+    def test_views_too_many_are_told(self, one_view):
+        (one_view / "S1/Seq2/imageSequence").mkdir()
+        (one_view / "S1/Seq2/imageSequence/video_14.avi").touch()
+        (line,) = [text for level, text in Mpi3DHP.inspect(one_view) if level == "warning" and "unexpected" in text]
+        assert line.startswith(
+            "unexpected: S1/Seq2/imageSequence/video_14.avi. Expected S1/Seq1 to S8/Seq2, and in each video_0 to video_13"
+        )
+
+    @pytest.mark.parametrize(
+        ("rule", "damage", "match"),
+        [
+            ("", lambda root: shutil.rmtree(root), "No folder"),
+            ("", lambda root: emptied(root, "imageFiles"), "holds imageFiles"),
+            ("", lambda root: cut(root / HDF5, 0.5), "no whole mat file"),
+            ("", lambda root: cut(root / IMAGE, 900), "is broken"),
+            ("", lambda root: (root / IMAGE).unlink(), r"1 of 4 pictures of TS1 are missing|No picture of TS1"),
+            ('split = "TS9"', lambda root: None, "Did you mean 'TS"),
+            ('split = "TS2"', lambda root: None, "1 of 1 sequences are missing"),
+            ('frames = "valid-inner"', lambda root: None, "Did you mean 'valid-inside'"),
+            ('bbox = "keypoint"', lambda root: None, "Did you mean 'keypoints'"),
+        ],
+    )
+    def test_through_the_command(self, copy, run, tmp_path, rule, damage, match):
+        damage(copy)
+        keys = {"split": '"TS1"', "frames": '"valid"'} | dict(line.split(" = ") for line in rule.splitlines())
+        text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+        (tmp_path / "mine.toml").write_text(f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "3dhp-test"\n[data]\n{text}\n')
+        words = ("--protocol", "mine.toml", "--data", copy, "--body", "openhps", "--images", "--out", tmp_path / "out")
+        status, out, err = run("generate", *words)
+        assert status == 1
+        assert re.search(match, err)
+        assert len([line for line in err.splitlines() if line.startswith("hpsbench: ")]) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith((".part", "manifest.json"))]
 
 
 class TestCheck:

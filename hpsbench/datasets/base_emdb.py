@@ -96,7 +96,7 @@ def parse_world(path: Path) -> World:
         raise DataError(f"{path} says that it is sequence '{record['name']}'. Expected that of its folder; give the folder its name back.")
     if gender not in ("male", "female", "neutral"):
         raise DataError(f"{path}: 'gender' is '{gender}', expected male, female or neutral. {_AGAIN}")
-    count = int(_array(path, "n_frames", record["n_frames"]))
+    count = _count(path, "n_frames", record["n_frames"])
     good = _array(path, "good_frames_mask", record["good_frames_mask"], count) != 0
     camera, smpl = record["camera"], record["smpl"]
     poses = [_array(path, key, smpl[key], count, width, where=good) for key, width in (("poses_root", 3), ("poses_body", 69))]
@@ -104,8 +104,8 @@ def parse_world(path: Path) -> World:
         name=name,
         folder=path.parent,
         sha256=sha256_of_file(path),
-        subsets=tuple(subset for subset in ("emdb1", "emdb2") if bool(record[subset])),
-        size=(int(_array(path, "width", camera["width"])), int(_array(path, "height", camera["height"]))),
+        subsets=tuple(subset for subset in ("emdb1", "emdb2") if _array(path, subset, record[subset]) != 0),
+        size=(_count(path, "width", camera["width"]), _count(path, "height", camera["height"])),
         gender=gender,
         good=good,
         poses=np.concatenate(poses, axis=1).reshape(count, 24, 3),
@@ -126,11 +126,19 @@ def _check_keys(path: Path, what: str, record: Any, keys: tuple[str, ...]) -> No
         raise DataError(f"{path}: {what} lacks {', '.join(missing)}, expected {', '.join(keys)}. {_AGAIN}")
 
 
+def _count(path: Path, key: str, value: Any) -> int:
+    """The entry as a whole number above 0."""
+    found = float(_array(path, key, value))
+    if found < 1 or found % 1:
+        raise DataError(f"{path}: '{key}' is {found:g}, expected a whole number above 0. {_AGAIN}")
+    return int(found)
+
+
 def _array(path: Path, key: str, value: Any, *shape: int, where: np.ndarray | None = None) -> np.ndarray:
     """The entry as float64 of ``shape``, finite in the rows ``where`` (N,) bool (default: everywhere)."""
     try:
         found = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: '{key}' is no array of numbers ({error}). Expected shape {shape}. {_AGAIN}") from error
     if found.shape != shape:
         raise DataError(f"{path}: '{key}' has shape {found.shape}, expected {shape}. {_AGAIN}")

@@ -11,6 +11,7 @@ from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, number_agai
 from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_h36m_camera import Camera, cameras_of, find_metadata
 from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, rightly_sided, usable_rows
+from hpsbench.datasets.base_h36m_files import held_in
 from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_h36m_names import (
     BAD_RULES,
@@ -133,7 +134,9 @@ class H36MLayout(ColumnDataset):
                 kept.append((clip, usable_rows(clip, found.frames.max(), dropped, BOX_REASONS[bbox])))
         if absent:
             missing = ", ".join(f"S{subject}" for subject in sorted(absent))
-            raise DataError(f"No sequence of {missing} in {self.root}. Expected {self._expected()}. {self.where()}")
+            raise DataError(
+                f"No sequence of {missing} in {self.root}, which holds {held_in(self.root)}. Expected {self._expected()}. {self.where()}"
+            )
         kept.sort(key=lambda pair: pair[0].clip)
         self._clips = [clip for clip, _ in kept]
         columns = [self._columns_of(clip, np.flatnonzero(usable)) for clip, usable in kept]

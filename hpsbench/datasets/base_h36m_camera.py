@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpsbench.datasets.base_h36m_files import held_in
 from hpsbench.datasets.base_h36m_names import CAMERAS
 from hpsbench.datasets.base_index import Columns, indexed_with_hashes
 from hpsbench.errors import DataError
@@ -84,8 +85,8 @@ def find_metadata(root: Path, where: str) -> Path:
     found = [root / place for place in _PLACES if (root / place).is_file()]
     if not found:
         raise DataError(
-            f"No metadata.xml in {root}, looked for {', '.join(_PLACES)}. It holds the cameras, and is part of Human3.6M's "
-            f"code-v1.2.zip: put it there. {where}"
+            f"No metadata.xml in {root}, which holds {held_in(root)}; looked for {', '.join(_PLACES)}. It has the cameras, and is part "
+            f"of Human3.6M's code-v1.2.zip: put it there. {where}"
         )
     return found[0]
 
@@ -111,7 +112,7 @@ def load_metadata(path: Path) -> dict[tuple[int, int], Camera]:
     """
     try:
         found = ElementTree.parse(path).getroot().find(".//w0")
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path} is no XML ({error}). Unpack code-v1.2.zip again.") from error
     words = re.split(r"[\s,;]+", (found.text or "").strip().strip("[]").strip()) if found is not None else []
     try:

@@ -32,8 +32,10 @@ def load_pose(path: Path, width: int) -> np.ndarray:
         ) from error
     if pose.ndim == 3 and len(pose) == 1:
         pose = pose[0]
-    if pose.ndim != 2 or pose.shape[1] != 32 * width or not np.isfinite(pose).all():
-        raise DataError(f"{path}: 'Pose' has shape {pose.shape}, expected (1, frames, {32 * width}) finite numbers. Unpack it again.")
+    if pose.ndim != 2 or pose.shape[1] != 32 * width or not len(pose) or not np.isfinite(pose).all():
+        raise DataError(
+            f"{path}: 'Pose' has shape {pose.shape}, expected (1, frames, {32 * width}) finite numbers of a frame or more. Unpack it again."
+        )
     return pose.reshape(-1, 32, width)
 
 
@@ -60,7 +62,7 @@ def _rectangles(path: Path) -> np.ndarray:
         with h5py.File(path, "r") as file:
             masks = file["Masks"]
             boxes = [_rectangle(np.asarray(file[masks[frame, 0]]).T) for frame in range(masks.shape[0])]
-    except (OSError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         raise DataError(
             f"{path} is no v7.3 file of masks ({type(error).__name__}: {error}). Unpack Segments_mat_gt_bb of that subject again."
         ) from error
@@ -68,6 +70,9 @@ def _rectangles(path: Path) -> np.ndarray:
 
 
 def _rectangle(mask: np.ndarray) -> np.ndarray:
+    """The rectangle (4,) of a mask (H, W), NaN where it is empty. Raises ValueError for another shape."""
+    if mask.ndim != 2:
+        raise ValueError(f"a mask of shape {mask.shape}, expected that of an image")
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return np.full(4, np.nan)

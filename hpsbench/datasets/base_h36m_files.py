@@ -1,6 +1,7 @@
 """Human3.6M's annotation files of others as the arrays of an index: columns by clip, "frames s_09_act_02_subact_01_ca_04" and the like."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ _CLIP_NAME = re.compile(rb"s_\d\d_act_\d\d_subact_\d\d_ca_\d\d")
 _INDEX_VERSION = 1
 
 
+def held_in(folder: Path) -> str:
+    """What a folder holds, in words: its first entries by name."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+
+
 def load_json(path: Path, *keys: str) -> dict[str, Any]:
     """The dict in a json file, which has to hold ``keys``. Raises DataError."""
     try:
@@ -33,7 +40,7 @@ def load_json(path: Path, *keys: str) -> dict[str, Any]:
 def clips_in_text(files: Sequence[Path], where: str, root: Path) -> set[Clip]:
     """The clips that annotation files name, read as text, once: an index keeps them."""
     if not files:
-        raise DataError(f"No Human3.6M annotation file in {root / 'annotations'}. {where}")
+        raise DataError(f"No Human3.6M annotation file in {root / 'annotations'}; {root} holds {held_in(root)}. {where}")
     rules = {"files": [path.name for path in files]}
     names = indexed("h36m-clips", _INDEX_VERSION, files, lambda: {"clips": _names_in_text(files)}, rules=rules)["clips"].tolist()
     return {clip for clip in map(parse_clip, names) if clip}
@@ -60,12 +67,19 @@ def take_of(clip: Clip) -> str:
     return clip.name.rpartition("_ca_")[0]
 
 
+def finite(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers. Raises ValueError where one is NaN or infinite."""
+    if not np.isfinite(numbers).all():
+        raise ValueError("NaN or infinity, expected finite numbers")
+    return numbers
+
+
 def world_of(path: Path, content: Any, clip: Clip, frames: Sequence[int]) -> np.ndarray:
     """The joints (F, 17, 3) mm of ``frames`` of a clip's sequence in the world. Raises DataError."""
     try:
         take = content[str(clip.action)][str(clip.subaction)]
-        return np.array([take[str(frame)] for frame in frames], dtype=np.float64).reshape(len(frames), 17, 3)
-    except (KeyError, TypeError, ValueError) as error:
+        return finite(np.array([take[str(frame)] for frame in frames], dtype=np.float64).reshape(len(frames), 17, 3))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: no 17 joints of {clip.name} ({error}). Download it again.") from error
 
 
@@ -74,8 +88,8 @@ def camera_numbers(path: Path, content: Any, clip: Clip) -> np.ndarray:
     try:
         found = content[str(clip.camera + 1)]
         sizes = (("R", (3, 3)), ("t", 3), ("f", 2), ("c", 2))
-        return np.concatenate([np.array(found[key], dtype=np.float64).reshape(shape).reshape(-1) for key, shape in sizes])
-    except (KeyError, TypeError, ValueError) as error:
+        return finite(np.concatenate([np.array(found[key], dtype=np.float64).reshape(shape).reshape(-1) for key, shape in sizes]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: no camera '{clip.camera + 1}' with R, t, f, c ({error}). Download it again.") from error
 
 
@@ -83,9 +97,9 @@ def hybrik_camera(path: Path, clip: Clip, annotation: dict[str, Any]) -> tuple[n
     """f and c (2, 2) px of an annotation's camera, and its rotation (3, 3) where the file has its place. Raises DataError."""
     first = annotation.get("cam_param")
     try:
-        lens = np.array([np.array(first[key], dtype=np.float64).reshape(2) for key in ("f", "c")])
-        pose = [np.array(first[key], dtype=np.float64).reshape(shape) for key, shape in (("R", (3, 3)), ("t", 3)) if key in first]
-    except (KeyError, TypeError, ValueError) as error:
+        lens = finite(np.array([np.array(first[key], dtype=np.float64).reshape(2) for key in ("f", "c")]))
+        pose = [finite(np.array(first[key], dtype=np.float64).reshape(shape)) for key, shape in (("R", (3, 3)), ("t", 3)) if key in first]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: 'cam_param' of {clip.name} lacks f and c ({error}). Download it again.") from error
     return lens, pose[0] if len(pose) == 2 else None
 
@@ -112,10 +126,24 @@ def _load_fetched(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
                 raise DataError(
                     f"{path} holds pose/3d-univ alone, whose skeleton fits no picture. Run a newer h36m-fetch, which adds pose/3d."
                 )
-            joints, flat, frames, cameras = (np.asarray(file[key]) for key in ("pose/3d", "pose/2d", "frame", "camera"))
-            lenses = {name: np.asarray(numbers, dtype=np.float64).reshape(4) for name, numbers in file["intrinsics"].items()}
-    except (OSError, KeyError, ValueError) as error:
+            joints, flat, frames, cameras = (file[key][()] for key in ("pose/3d", "pose/2d", "frame", "camera"))
+            lenses = {name: finite(np.asarray(numbers, dtype=np.float64).reshape(4)) for name, numbers in file["intrinsics"].items()}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no annot.h5 of h36m-fetch ({error}). Make it again.") from error
-    if joints.shape != (len(frames), 32, 3) or flat.shape != (len(frames), 32, 2) or cameras.shape != frames.shape:
-        raise DataError(f"{path}: pose/3d {joints.shape}, pose/2d {flat.shape} and frame {frames.shape} do not fit. Make it again.")
+    count = np.size(frames)
+    shapes = {
+        "pose/3d": (joints, (count, 32, 3)),
+        "pose/2d": (flat, (count, 32, 2)),
+        "frame": (frames, (count,)),
+        "camera": (cameras, (count,)),
+    }
+    for key, (array, shape) in shapes.items():
+        if not count or np.shape(array) != shape or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise DataError(
+                f"{path}: {key} holds {getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}, expected finite numbers "
+                f"{('frames', *shape[1:])}, at least one frame. Make it again."
+            )
+    unknown = sorted({str(int(camera)) for camera in np.unique(cameras)} - set(CAMERAS))
+    if unknown:
+        raise DataError(f"{path} holds frames of camera {', '.join(unknown)}, expected {', '.join(CAMERAS)} alone. Make it again.")
     return joints, flat, frames, cameras, lenses

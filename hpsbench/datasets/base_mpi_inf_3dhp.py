@@ -179,6 +179,8 @@ def load_calibration(path: Path) -> dict[int, Camera]:
             if word == "name":
                 name = int(rest[0])
             elif word in ("intrinsic", "extrinsic"):
+                if name is None:
+                    raise ValueError("no line 'name' before it")
                 matrix = np.array([float(text) for text in rest[-16:]]).reshape(4, 4)
                 found.setdefault(name, {})[word] = matrix
         except (ValueError, IndexError) as error:

@@ -81,7 +81,7 @@ def _train_columns(path: Path, calibration: Path) -> Columns:
     """A sequence as the arrays of an index: "annot3 5" and the like, (F, width), for each of its cameras; and the cameras."""
     cameras = load_calibration(calibration)
     content = _mat5(path, ("annot2", "annot3", "cameras"), ("univ_annot3",))
-    ids = [int(np.ravel(entry)[0]) for entry in np.ravel(content["cameras"])]
+    ids = _camera_ids(path, content)
     columns = {
         "in mat": np.array(ids),
         "calibrated": np.array(list(cameras)),
@@ -99,6 +99,21 @@ def _train_columns(path: Path, calibration: Path) -> Columns:
     return columns
 
 
+def _camera_ids(path: Path, content: Mapping[str, np.ndarray]) -> list[int]:
+    """The cameras of an annot.mat in its own order, an entry of each annotation for each. Raises DataError."""
+    try:
+        ids = [int(np.ravel(entry)[0]) for entry in np.ravel(content["cameras"])]
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise DataError(f"{path}: 'cameras' holds no numbers ({error}), expected {CAMERAS[0]} to {CAMERAS[-1]}. {_AGAIN}") from error
+    counts = {key: np.size(content[key]) for key in _WIDTHS if key in content}
+    if len(set(ids)) < len(ids) or not set(ids) <= set(CAMERAS) or set(counts.values()) != {len(ids)}:
+        held = ", ".join(f"{count} entries in {key}" for key, count in counts.items())
+        raise DataError(
+            f"{path}: cameras {ids} and {held}; expected each camera of {CAMERAS[0]} to {CAMERAS[-1]} once, and an entry for each. {_AGAIN}"
+        )
+    return ids
+
+
 def _mat5(path: Path, keys: Sequence[str], more: Sequence[str]) -> Mapping[str, np.ndarray]:
     """The variables ``keys`` of a mat file, and of ``more`` those that are there."""
     import scipy.io
@@ -112,6 +127,7 @@ def _mat5(path: Path, keys: Sequence[str], more: Sequence[str]) -> Mapping[str, 
         raise DataError(f"{path} is a v7.3 mat (HDF5), expected MATLAB v5 as published. {_AGAIN}") from error
     except (
         OSError,
+        RuntimeError,
         ValueError,
         TypeError,
         LookupError,
@@ -187,6 +203,8 @@ def _mat7(path: Path, clip: Clip) -> dict[str, np.ndarray]:
         found = there[key]
         if found.dtype.kind not in "iuf" or found.shape != (*there["annot3"].shape[:1], *shape):
             raise DataError(f"{path}: '{key}' has shape {found.shape}, expected {('F', *shape)} of numbers. {again}")
+    if not np.isfinite(there["valid_frame"]).all():
+        raise DataError(f"{path}: 'valid_frame' holds NaN, expected 0 or 1 for each frame. {again}")
     return {key: array.astype(np.float64)[:, 0] for key, array in there.items()}
 
 

@@ -10,6 +10,7 @@ from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_camera import Camera, cameras_of, find_metadata
 from hpsbench.datasets.base_h36m_cdf import load_boxes, load_pose, no_pose
 from hpsbench.datasets.base_h36m_clips import Annotated
+from hpsbench.datasets.base_h36m_files import held_in
 from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
 from hpsbench.datasets.base_index import Columns, indexed_with_hashes, narrowed
 from hpsbench.errors import DataError
@@ -38,8 +39,8 @@ class H36M(H36MLayout):
         return f"S9/MyPoseFeatures/{_MONO}/Directions 1.54138969.cdf or S9/MyPoseFeatures/{_WORLD}/Directions 1.cdf, and so on"
 
     def _annotated(self, wanted: Sequence[Clip]) -> Iterable[Annotated]:
-        cameras = self._cameras()
         here = self._clips_in(self.root)
+        cameras = self._cameras()
         for subject in sorted({clip.subject for clip in here.intersection(wanted)}):
             poses = {clip: self._pose(clip) for clip in sorted(here) if clip.subject == subject}
             flats = [self._flat(clip) for clip in poses]
@@ -93,9 +94,9 @@ class H36M(H36MLayout):
         for subject in SUBSETS["all"].subjects:
             folder = root / f"S{subject}"
             poses = (path.name for kind in (_MONO, _WORLD, _FLAT) for path in (folder / "MyPoseFeatures" / kind).glob("*.cdf"))
-            odd = sorted({name for name in poses if not name.startswith("_ALL") and not sequence_of(subject, name.split(".")[0])})
+            odd = sorted({name for name in poses if not name.startswith("_ALL") and not _is_known(subject, name)})
             if odd:
-                lines.append(("warning", f"S{subject}: {len(odd)} pose files of no known sequence, the first is '{odd[0]}'"))
+                lines.append(("warning", f"S{subject}: {len(odd)} pose files of no known sequence or camera, the first is '{odd[0]}'"))
             videos = sum(not path.name.startswith("_ALL") for path in folder.glob("Videos/*.mp4"))
             if videos:
                 lines.append(("ok" if videos == 120 else "warning", f"S{subject}: {videos} of 120 videos"))
@@ -116,8 +117,17 @@ class H36M(H36MLayout):
                 cameras = [CAMERAS.index(camera)] if camera in CAMERAS else range(len(CAMERAS)) if not camera else ()
                 found |= {Clip(subject, *key, c) for c in cameras} if key else set()
         if not found:
-            raise DataError(f"No Human3.6M poses in {root}, looked for S*/MyPoseFeatures/{_MONO}/*.cdf and {_WORLD}. {cls.where()}")
+            raise DataError(
+                f"No Human3.6M poses in {root}, which holds {held_in(root)}; looked for S*/MyPoseFeatures/{_MONO}/*.cdf and {_WORLD}. "
+                f"{cls.where()}"
+            )
         return found
+
+
+def _is_known(subject: int, name: str) -> bool:
+    """Whether a pose file "Directions 1.cdf" or "Directions 1.54138969.cdf" is of a sequence and a camera of the release."""
+    sequence, *camera, _ = name.split(".")
+    return sequence_of(subject, sequence) is not None and (not camera or (len(camera) == 1 and camera[0] in CAMERAS))
 
 
 def _column(path: Path) -> str:

@@ -16,6 +16,8 @@ from hpsbench.datasets.base_h36m_files import (
     clips_held,
     clips_in_text,
     fetched_columns,
+    finite,
+    held_in,
     hybrik_camera,
     load_json,
     of_clips,
@@ -70,8 +72,8 @@ class _JsonForm(H36MLayout):
     def _numbers(path: Path, rows: Sequence[tuple[int, dict[str, Any]]], key: str, *shape: int) -> np.ndarray:
         """An entry of every annotation, (N, *shape) float64."""
         try:
-            return np.array([np.asarray(annotation[key], dtype=np.float64).reshape(shape) for _, annotation in rows])
-        except (KeyError, TypeError, ValueError) as error:
+            return finite(np.array([np.asarray(annotation[key], dtype=np.float64).reshape(shape) for _, annotation in rows]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}: '{key}' is missing or not of shape {shape} ({error}). Download it again.") from error
 
 
@@ -285,7 +287,7 @@ class H36MFetch(H36MLayout):
     def _clips_in(cls, root: Path) -> set[Clip]:
         found = {Clip(*key, c) for key in cls._paths(root) for c in range(len(CAMERAS))}
         if not found:
-            raise DataError(f"No S*/*-1/annot.h5 in {root}. {cls.where()}")
+            raise DataError(f"No S*/*-1/annot.h5 in {root}, which holds {held_in(root)}. {cls.where()}")
         return found
 
 

@@ -2,6 +2,7 @@
 
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from hpsbench.datasets.base_h36m import H36MLayout, card_of
 from hpsbench.datasets.base_h36m_clips import Annotated
+from hpsbench.datasets.base_h36m_files import held_in
 from hpsbench.datasets.base_h36m_names import CAMERAS, SUBSETS, Clip, sequence_of
 from hpsbench.datasets.base_index import Columns, indexed_with_hashes, narrowed
 from hpsbench.errors import DataError
@@ -111,21 +113,21 @@ class H36MMartinez(_WorldForm):
         folders = {subject: root / f"S{subject}" / _H5_FOLDER for subject in SUBSETS["all"].subjects}
         found = set().union(*(_clips_named(s, (path.stem.replace("_", " ") for path in f.glob("*.h5"))) for s, f in folders.items()))
         if not found:
-            raise DataError(f"No S*/{_H5_FOLDER}/*.h5 in {root}. {cls.where()}")
+            raise DataError(f"No S*/{_H5_FOLDER}/*.h5 in {root}, which holds {held_in(root)}. {cls.where()}")
         return found
 
 
 def load_npz(path: Path, where: str) -> Mapping[str, Mapping[str, Any]]:
     """{"S9": {"Directions 1": (F, 32, 3) m}} of a data_3d_h36m.npz, whose pickle can run nothing. Raises DataError, UnsafePickleError."""
     if not path.is_file():
-        raise DataError(f"No {path}. {where}")
+        raise DataError(f"No {path}; {path.parent} holds {held_in(path.parent)}. {where}")
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{_KEY}.npy") as stream:
             version = np.lib.format.read_magic(stream)
             read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read_header(stream)
             pickled = stream.read()
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is no npz with '{_KEY}' ({error}). It is cut off or another file: make it again.") from error
     if not dtype.hasobject or shape != ():
         raise DataError(f"{path}: '{_KEY}' is an array of {dtype} {shape}, expected one pickled dict of subjects. Make it again.")
@@ -153,16 +155,20 @@ def _load_h5(path: Path) -> np.ndarray:
     """The joints (96, F) mm of one of Martinez's files. Raises DataError."""
     try:
         with h5py.File(path, "r") as file:
-            joints = np.asarray(file[_H5_KEY], dtype=np.float64)
-    except (OSError, KeyError, ValueError) as error:
+            joints = np.asarray(file[_H5_KEY][()], dtype=np.float64)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path} is no h5 file with '{_H5_KEY}' ({error}). Copy it again.") from error
-    if joints.ndim != 2 or len(joints) != 96:
-        raise DataError(f"{path}: '{_H5_KEY}' has shape {joints.shape}, expected (96, frames). Copy it again.")
+    if joints.ndim != 2 or len(joints) != 96 or not joints.size or not np.isfinite(joints).all():
+        raise DataError(
+            f"{path}: '{_H5_KEY}' has shape {joints.shape}, expected (96, frames) finite numbers of at least one frame. Copy it again."
+        )
     return joints
 
 
 def _checked(path: Path, name: str, joints: Any) -> np.ndarray:
-    array = np.asarray(joints)
-    if array.dtype.kind != "f" or array.ndim != 3 or array.shape[1:] != (32, 3):
-        raise DataError(f"{path}: {name} has shape {array.shape}, expected (frames, 32, 3) with all 32 joints. Make it again.")
-    return array.astype(np.float64)
+    if not isinstance(joints, np.ndarray) or joints.dtype.kind != "f" or joints.ndim != 3 or joints.shape[1:] != (32, 3):
+        found = f"{joints.dtype} of shape {joints.shape}" if isinstance(joints, np.ndarray) else f"a {type(joints).__name__}"
+        raise DataError(f"{path}: {name} holds {found}, expected (frames, 32, 3) numbers with all 32 joints. Make it again.")
+    if not len(joints) or not np.isfinite(joints).all():
+        raise DataError(f"{path}: {name} holds {len(joints)} frames or NaN, expected finite numbers of at least one frame. Make it again.")
+    return joints.astype(np.float64)

@@ -14,6 +14,7 @@ from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_mpi_inf_3dhp import (
     ACTIVITIES,
     AT_50_FPS,
+    CAMERAS,
     SCENES,
     SUBSETS,
     TEST_FOLDER,
@@ -205,10 +206,10 @@ class Mpi3DHP(ColumnDataset):
             text = f"{split}: {len(folders) - len(missing)} of {len(folders)} sequences"
             level = "ok" if not missing else "warning" if len(missing) == len(folders) else "error"
             lines.append((level, text + (f"; missing: {', '.join(missing)}" if missing else "")))
-        named = {clip.folder for clip in SUBSETS["train"]}
-        more = sorted({path.relative_to(root).as_posix() for path in root.glob("S[0-9]*/Seq*")} - named)
+        more = _unexpected(root)
         if more:
-            lines.append(("warning", f"unexpected: {', '.join(more[:4])}. Expected S1/Seq1 to S8/Seq2: give folders their names back"))
+            advice = f"Expected S1/Seq1 to S8/Seq2, and in each video_{CAMERAS[0]} to video_{CAMERAS[-1]}: give them their names back"
+            lines.append(("warning", f"unexpected: {', '.join(more[:4])}. {advice}"))
         for clip in SUBSETS["test"]:
             if clip.folder in found:
                 count = len(list((sequence_folder(root, clip) / "imageSequence").glob("img_*.jpg")))
@@ -238,6 +239,14 @@ class Mpi3DHP(ColumnDataset):
         if uneven:
             lines.append(("warning", f"{self.split}: bones of the universal skeleton are no constant multiple in {', '.join(uneven[:4])}"))
         return lines
+
+
+def _unexpected(root: Path) -> list[str]:
+    """Folders of sequences, and videos or folders of frames in a sequence, that the train set has not."""
+    folders, views = {clip.folder for clip in SUBSETS["train"]}, {f"video_{camera}" for camera in CAMERAS}
+    more = {path.relative_to(root).as_posix() for path in root.glob("S[0-9]*/Seq*")} - folders
+    more |= {path.relative_to(root).as_posix() for path in root.glob("S[0-9]*/Seq*/image*/video_*") if path.stem not in views}
+    return sorted(more)
 
 
 class Mpi3DHPUniversal(Mpi3DHP):
