@@ -124,9 +124,7 @@ def _stencils(plan: OcclusionPlan, raster: Raster, space: str | None = None) -> 
     for occlusion in plan.occlusions:
         if space in (None, occlusion.space):
             canvas = Canvas.of(occlusion)
-            stencil = occluder(occlusion.kind).stencil(occlusion, raster if canvas is None else canvas.raster(raster))
-            if stencil is not None:
-                yield stencil
+            yield from occluder(occlusion.kind).stencils(occlusion, raster if canvas is None else canvas.raster(raster))
 
 
 @dataclass(frozen=True)
@@ -236,8 +234,7 @@ def _under(plan: OcclusionPlan, points: np.ndarray) -> np.ndarray:
         canvas = Canvas.of(occlusion)
         pixels = np.floor(points if canvas is None else canvas.points(points)).astype(np.int64)
         low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
-        stencil = occluder(occlusion.kind).stencil(occlusion, Raster(*low.tolist(), 1, *(high - low).tolist()))
-        if stencil is not None:
+        for stencil in occluder(occlusion.kind).stencils(occlusion, Raster(*low.tolist(), 1, *(high - low).tolist())):
             under |= stencil.hides(*(pixels - low).T)
     return under
 

@@ -8,7 +8,7 @@ people in several ways, one after the other (joint by joint, place by place), ea
 import difflib
 import random
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -246,6 +246,11 @@ class Occluder:
         """What the occluder lays over a raster in the plan's coordinates; None where it covers none of its pixels."""
         del occlusion, raster
         return None
+
+    def stencils(self, occlusion: Occlusion, raster: Raster) -> Iterable[Stencil]:
+        """What the occluder lays over a raster, one thing after the other; a kind that lays down one at most has ``stencil`` alone."""
+        found = self.stencil(occlusion, raster)
+        return () if found is None else (found,)
 
 
 @cache
