@@ -1,6 +1,7 @@
 """The 3DPW reader, on a miniature in the dataset's real layout."""
 
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -11,9 +12,12 @@ from writers.threedpw import Miniature, default_miniatures, make_record, python2
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.base import FrameCounts, open_dataset
 from hpsbench.datasets.base_3dpw import boxes_of, inside
+from hpsbench.datasets.base_3dpw_rules import in_pieces
 from hpsbench.datasets.threedpw import ThreeDPW
 from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
 from hpsbench.image import encode_jpeg
+from hpsbench.protocol import load_protocol
+from hpsbench.skeleton import joint_index
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +223,96 @@ class TestRules:
             opened(written[0], scale=0)
 
 
+LIMBS = [f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory, bodies):
+    """35 images of two people and 10 of one. Of the first person three cameras are invalid, and of four frames these joints detected:
+
+    frame 0 six of the limbs', 1 seven of them, 2 seven of which one has a confidence of 0.3 exactly, 3 six and all of the head's and the
+    neck. The second person has no 2D key point in frame 2.
+    """
+    root, pair = tmp_path_factory.mktemp("walk"), np.array([[-0.5, 0.1, 4.0], [0.6, 0.0, 5.0]])
+    cameras, empty = ((0, 3), (0, 4), (0, 20)), ((1, 2),)
+    long = Miniature("downtown_walk_00", "test", 35, (192, 108), ("m", "f"), pair, (10, 10), cameras, empty)
+    short = Miniature("downtown_short_00", "test", 10, (192, 108), ("m",), pair[:1], (10,))
+    records = {mini.name: make_record(mini, bodies)[0] for mini in (long, short)}
+    confidence = records[long.name]["poses2d"][0][:4, 2]
+    columns = [joint_index("openpose18", name) for name in LIMBS]
+    confidence[:, columns] = 0.1
+    for frame, seen in enumerate((6, 7, 7, 6)):
+        confidence[frame, columns[:seen]] = 0.31
+    confidence[2, columns[0]] = 0.3
+    (root / "sequenceFiles/test").mkdir(parents=True)
+    jpeg = encode_jpeg(np.zeros((108, 192, 3), dtype=np.uint8))
+    for name, record in records.items():
+        (root / f"sequenceFiles/test/{name}.pkl").write_bytes(python2_pickle(record))
+        (root / "imageFiles" / name).mkdir(parents=True)
+        for i in range(len(record["img_frame_ids"])):
+            (root / f"imageFiles/{name}/image_{i:05d}.jpg").write_bytes(jpeg)
+    return root
+
+
+class TestFramesOfVideoModels:
+    """Worked by hand. Of 35 kept frames 2 * 16 fill pieces and 3 are left, of 10 none does."""
+
+    ALL = ("no joint inside the image", "box under one pixel")
+
+    @pytest.mark.parametrize(
+        ("frames", "kept", "dropped"),
+        [
+            # Frames 0, 2 and 3 of the first person and 2 of the second.
+            ("limbs-seen", 80 - 4, {"under seven of twelve limb joints detected": 3 + 1}),
+            # 32 of the first's 32 and of the second's 34, and none of the third's 10.
+            (
+                "limbs-seen+pieces-of-16",
+                32 + 32,
+                {"under seven of twelve limb joints detected": 3 + 1, "not in a whole piece of 16 frames": 0 + 2 + 10},
+            ),
+            ("campose-valid", 80 - 3, {"camera pose not valid": 3}),
+            # 32 of the first's 32 and of the second's 35.
+            ("campose-valid+pieces-of-16", 32 + 32, {"camera pose not valid": 3, "not in a whole piece of 16 frames": 0 + 3 + 10}),
+        ],
+    )
+    def test_counts(self, walk, frames, kept, dropped):
+        dataset = opened(walk, frames=frames)
+        assert dataset.counts == FrameCounts(2 * 35 + 10, kept, {**dict.fromkeys(self.ALL, 0), **dropped})
+        assert len(dataset) == kept
+
+    def test_pieces_are_of_kept_frames_and_bridge_gaps(self, walk):
+        dataset = opened(walk, frames="campose-valid+pieces-of-16")
+        numbers = {name[-1]: [sample.frame for sample in dataset.track(name)] for name in dataset.track_lengths}
+        # By frame numbers the first person would have had the pieces 0 to 15 and 16 to 31, neither of them whole.
+        assert numbers == {"0": [i for i in range(35) if i not in (3, 4, 20)], "1": list(range(32))}
+
+    def test_a_person_without_a_box_is_not_in_a_piece(self, walk):
+        """The second person has none in frame 2: 34 are left, of which 32 fill pieces."""
+        dataset = opened(walk, frames="campose-valid+pieces-of-16", bbox="keypoints")
+        lost = {"camera pose not valid": 3, "no 2D keypoint": 1, "box under one pixel": 0, "not in a whole piece of 16 frames": 2 + 10}
+        assert dataset.counts == FrameCounts(80, 32 + 32, lost)
+        assert [sample.frame for sample in dataset.track("3dpw/test/downtown_walk_00/1")] == [i for i in range(33) if i != 2]
+
+    def test_pieces_of_three(self):
+        """Of four kept rows three, of two none; rows of the two people by turns."""
+        kept = np.array([[1, 0], [1, 1], [0, 0], [1, 1], [1, 0]], dtype=bool).reshape(-1)
+        whole = [[1, 0], [1, 0], [0, 0], [1, 0], [0, 0]]
+        assert in_pieces(kept, 2, 3).reshape(-1, 2).astype(int).tolist() == whole
+        assert in_pieces(kept, 2, 1).tolist() == kept.tolist()
+
+    @pytest.mark.parametrize(("name", "kept"), [("3dpw-niki-16", 64), ("3dpw-vibe", 64), ("3dpw-niki", 76), ("3dpw-hips", 76)])
+    def test_protocols(self, walk, name, kept):
+        rule = load_protocol(name).data
+        assert len(opened(walk, split=rule.split, frames=rule.frames, bbox=rule.bbox, scale=rule.bbox_scale)) == kept
+
+    def test_what_the_protocols_change(self):
+        """NIKI's pieces are the only change to its first protocol; VIBE's root is that of 3dpw-hips."""
+        for name, base, score in (("3dpw-niki-16", "3dpw-niki", {}), ("3dpw-vibe", "3dpw-hips", {"gt_gender": "neutral"})):
+            ours, theirs = load_protocol(name).content, load_protocol(base).content
+            assert {key for key in ours["data"] if ours["data"][key] != theirs["data"][key]} == {"frames"}
+            assert {key: value for key, value in ours["score"].items() if theirs["score"].get(key) != value} == score
+
+
 class TestBadInput:
     def test_no_folder_named(self):
         with pytest.raises(DataError, match=r"virtualhumans\.mpi-inf\.mpg\.de/3DPW.*--data"):
@@ -241,6 +335,15 @@ class TestBadInput:
         with pytest.raises(DataError, match=match):
             opened((copy / below).resolve())
 
+    def test_empty_folder(self, tmp_path):
+        with pytest.raises(DataError, match=r"No sequenceFiles/ in .*, which holds nothing\. Expected .*virtualhumans"):
+            opened(tmp_path)
+
+    def test_3doh_for_3dpw(self, tmp_path):
+        (tmp_path / "testset").mkdir()
+        with pytest.raises(DataError, match=r"No sequenceFiles/ in .*, which holds testset\. Expected sequenceFiles/<split>"):
+            opened(tmp_path)
+
     def test_not_unpacked(self, tmp_path):
         (tmp_path / "sequenceFiles.zip").touch()
         with pytest.raises(DataError, match=r"Unpack sequenceFiles\.zip"):
@@ -258,10 +361,22 @@ class TestBadInput:
         with pytest.raises(DataError, match="No sequence"):
             opened(copy, split="train")
 
-    def test_cut_pickle(self, copy):
+    @pytest.mark.parametrize("kept", [0, 1, 2000, -1])
+    def test_cut_pickle(self, copy, kept):
         path = copy / "sequenceFiles/test/downtown_pair_00.pkl"
-        path.write_bytes(path.read_bytes()[:2000])
-        with pytest.raises(DataError, match=r"downtown_pair_00\.pkl"):
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(DataError, match=r"downtown_pair_00\.pkl is not a whole pickle .* download it again"):
+            opened(copy)
+
+    def test_no_file_of_that_name(self, copy):
+        path = copy / "sequenceFiles/test/downtown_pair_00.pkl"
+        path.unlink()
+        path.symlink_to("nowhere")
+        with pytest.raises(DataError, match=r"Could not read .*downtown_pair_00\.pkl: No such file"):
+            opened(copy)
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(DataError, match=r"Could not read .*downtown_pair_00\.pkl: Is a directory"):
             opened(copy)
 
     def test_pickle_of_something_else(self, copy):
@@ -284,7 +399,17 @@ class TestBadInput:
             ({"trans": [np.zeros((5, 3)), np.zeros((4, 3))]}, "'trans' is no array"),
             ({"genders": ["m", "x"]}, "'genders' is"),
             ({"betas": [np.zeros(10), np.zeros(9)]}, "'betas' has shapes"),
+            ({"betas": [np.zeros(10), np.full(10, np.inf)]}, "'betas' holds NaN or infinity"),
+            ({"betas": [np.zeros(10), "none"]}, "'betas' is no list of arrays of numbers"),
+            ({"betas": 3}, "'betas' is no list of arrays of numbers"),
+            ({"genders": 3}, r"'genders' is \['3'\], expected 2 of 'm' or 'f'"),
             ({"jointPositions": [np.full((5, 72), np.nan)] * 2}, "NaN"),
+            ({"cam_poses": np.eye(4)}, r"'cam_poses' has shape \(4, 4\), expected \(5, 4, 4\)"),
+            ({"cam_poses": np.full((5, 4, 4), np.inf)}, "'cam_poses' holds NaN or infinity"),
+            ({"poses": []}, "'poses' is empty: there is no person in it"),
+            ({"img_frame_ids": []}, "'img_frame_ids' is empty: there is no image in it"),
+            ({"poses": 3}, "'poses' is a int, expected a part for each person"),
+            ({"sequence": ["a", "b"]}, r"sequence '\['a', 'b'\]'"),
         ],
     )
     def test_bad_entry(self, copy, written, change, match):
@@ -301,6 +426,13 @@ class TestBadInput:
     def test_missing_image_folder(self, copy):
         shutil.rmtree(copy / "imageFiles")
         with pytest.raises(DataError, match="missing"):
+            opened(copy)
+
+    @pytest.mark.parametrize("kept", [0, 20])
+    def test_cut_first_image(self, copy, kept):
+        path = copy / "imageFiles/downtown_pair_00/image_00000.jpg"
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(DataError, match=r"image_00000\.jpg is broken.*again"):
             opened(copy)
 
     def test_cut_image(self, copy):
@@ -321,6 +453,63 @@ class TestBadInput:
         dataset = opened(copy)
         with pytest.raises(DataError, match="96 x 54 px, expected 192 x 108"):
             dataset[5].view.read()
+
+
+def invalid_cameras(copy, written):
+    """No camera pose of the test split is valid."""
+    for name in ("downtown_pair_00", "downtown_away_00"):
+        record = written[1][name][0]
+        changed = {**record, "campose_valid": [np.zeros_like(one) for one in record["campose_valid"]]}
+        (copy / f"sequenceFiles/test/{name}.pkl").write_bytes(python2_pickle(changed))
+
+
+class TestTyped:
+    """Through the command line: one message, exit status 1, no result."""
+
+    PAIR = "sequenceFiles/test/downtown_pair_00.pkl"
+
+    @pytest.mark.parametrize(
+        ("model", "damage", "said"),
+        [
+            ("mean-pose", lambda root, _: shutil.rmtree(root), "No folder .*3DPW. Expected a folder that holds sequenceFiles"),
+            ("mean-pose", lambda root, _: shutil.rmtree(root / "sequenceFiles"), "No sequenceFiles/ in .*, which holds imageFiles"),
+            ("mean-pose", lambda root, _: shutil.rmtree(root / "sequenceFiles/test"), "No split 'test' .* found train, validation"),
+            ("mean-pose", lambda root, _: (root / TestTyped.PAIR).write_bytes(b"\x80\x02}"), "downtown_pair_00.pkl is not a whole pickle"),
+            ("mean-pose", lambda root, _: (root / TestTyped.PAIR).write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR."), "'os.system'"),
+            ("mean-pose", lambda root, _: (root / TestTyped.PAIR).write_bytes(python2_pickle({})), "downtown_pair_00.pkl lacks img_frame"),
+            (
+                "mean-pose",
+                lambda root, _: (root / "imageFiles/downtown_pair_00/image_00002.jpg").unlink(),
+                "1 of 8 images of 3dpw/test are",
+            ),
+            (
+                "niki",
+                lambda root, _: (root / "imageFiles/downtown_pair_00/image_00002.jpg").write_bytes(b"\xff\xd8\xff"),
+                "image_00002.jpg is broken: 3 bytes",
+            ),
+            ("mean-pose", invalid_cameras, "3dpw/test has nobody to evaluate: 0 of 14 person-frames kept"),
+        ],
+        ids=["no folder", "no sequences", "no split", "cut", "hostile", "no keys", "no image", "cut image", "nobody"],
+    )
+    def test_eval(self, run, copy, written, tmp_path, model, damage, said):
+        damage(copy, written)
+        words = ("--protocol", "3dpw-test", "--data", copy, "--body", "openhps", "--out", tmp_path / "out")
+        status, out, err = run("eval", "--model", model, *words)
+        lines = [line for line in err.splitlines() if line.startswith("hpsbench: ")]
+        assert (status, out, len(lines)) == (1, "", 1), err
+        assert re.search(said, lines[0]), err
+        assert "Traceback" not in err
+        assert not [path for path in tmp_path.rglob("*") if path.name in ("result.json", "errors.h5", "pwned")]
+
+    def test_a_split_that_there_is_not(self, run, written, tmp_path):
+        (tmp_path / "mine.toml").write_text(
+            'name = "mine"\nversion = 1\nbase = "3dpw-test"\nwhat = "w"\nsource = "s"\n[data]\nsplit = "val"\n'
+        )
+        words = ("--protocol", tmp_path / "mine.toml", "--data", written[0], "--body", "openhps", "--out", tmp_path / "out")
+        status, out, err = run("eval", "--model", "mean-pose", *words)
+        assert (status, out) == (1, "")
+        assert "No split of dataset '3dpw' named 'val'." in err
+        assert not (tmp_path / "out").exists()
 
 
 class TestPublishedNumbers:

@@ -1,7 +1,7 @@
 """The reader of 3DPW's layout, for 3DPW itself and for every dataset written the same way."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from hpsbench.datasets.base_3dpw_files import (
     number_against,
     sequence_files,
 )
+from hpsbench.datasets.base_3dpw_rules import FRAME_RULES, in_pieces
 from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_index import indexed
 from hpsbench.errors import DataError
@@ -45,20 +46,6 @@ class CameraSequence(StoredSequence):
     boxes_xyxy: np.ndarray
 
 
-def _camera_invalid(sequence: CameraSequence) -> np.ndarray:
-    return ~sequence.camera_valid
-
-
-def _no_keypoints(sequence: CameraSequence) -> np.ndarray:
-    return (sequence.keypoints == 0).all((1, 2))
-
-
-# A frame rule: the reasons for dropping a person from a frame, each with the mask (R,) of the rows that it drops.
-FRAME_RULES: dict[str, dict[str, Callable[[CameraSequence], np.ndarray]]] = {
-    "all": {},
-    "campose-valid": {"camera pose not valid": _camera_invalid},
-    "campose-and-2d": {"camera pose not valid": _camera_invalid, "2D keypoints all zero": _no_keypoints},
-}
 # A box rule: why a person can have no box by it.
 BOX_RULES = {"joints-in-image": "no joint inside the image", "keypoints": "no 2D keypoint"}
 TOO_SMALL = "box under one pixel"
@@ -86,7 +73,9 @@ class ThreeDPWLayout(ColumnDataset):
     """People of a folder in 3DPW's layout. A subclass gives ``name``, ``card`` and, if it has other ones, ``splits``.
 
     ``split`` is one of ``splits`` or "all", or one of ``subsets``, whose sequences and frames ``lists`` holds; ids name the split in all.
-    ``frames``: "all"; "campose-valid" (the SPIN list); "campose-and-2d" (the challenge's).
+    ``frames``: "all"; "campose-valid" (the SPIN list); "campose-and-2d" (the challenge's); "limbs-seen", people of whose twelve shoulders,
+    elbows, wrists, hips, knees and ankles more than six are in poses2d with a confidence above 0.3, whatever their camera pose (VIBE's
+    file); with "+pieces-of-16" only whole pieces of 16 kept frames of each track, which is what VIBE and NIKI evaluate.
     ``bbox``: "joints-in-image", the tight box of the projected 24 joints inside the image; "keypoints", of poses2d with
     confidence above 0 (SPIN). A person without a box, or with one under a pixel, is dropped and counted. ``known``: (people, images)
     by split and sequence, and ``known_valid``: person-frames with a valid camera pose by split, where published.
@@ -178,11 +167,12 @@ class ThreeDPWLayout(ColumnDataset):
     def _kept(self) -> tuple[list[np.ndarray], FrameCounts]:
         """The rows of the kept samples of each sequence, in order, and the counts."""
         frames, bbox, _ = self.rules
-        dropped = dict.fromkeys((*FRAME_RULES[frames], BOX_RULES[bbox], TOO_SMALL), 0)
+        rule = FRAME_RULES[frames]
+        dropped = dict.fromkeys((*rule.reasons, BOX_RULES[bbox], TOO_SMALL, *([rule.rest] if rule.piece else [])), 0)
         rows, total = [], 0
         for sequence in self._sequences:
             boxes = sequence.boxes_xyxy
-            masks = {reason: mask(sequence) for reason, mask in FRAME_RULES[frames].items()}
+            masks = {reason: mask(sequence) for reason, mask in rule.reasons.items()}
             masks[BOX_RULES[bbox]] = np.isnan(boxes[:, 0])
             masks[TOO_SMALL] = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) < 1
             first, end = sequence.frames
@@ -192,6 +182,10 @@ class ThreeDPWLayout(ColumnDataset):
             for reason, mask in masks.items():
                 dropped[reason] += int((kept & mask).sum())
                 kept &= ~mask
+            if rule.piece:
+                whole = in_pieces(kept, sequence.people, rule.piece)
+                dropped[rule.rest] += int((kept & ~whole).sum())
+                kept = whole
             rows.append(np.flatnonzero(kept))
         return rows, FrameCounts(total, sum(map(len, rows)), dropped)
 

@@ -103,7 +103,7 @@ def load_sequence(path: Path) -> SequenceArrays:
             f"{path} lacks {', '.join(missing)}: it holds {', '.join(map(str, sorted(record, key=str)[:8]))} ... "
             f"Expected the keys {', '.join(_KEYS)}. Unpack sequenceFiles again."
         )
-    stem = record.get("sequence", path.stem)
+    stem = str(record.get("sequence", path.stem))
     if stem != path.stem:
         raise DataError(f"{path} says that it is sequence '{stem}'. Expected the name of its file; give the file its name back.")
     return _arrays(path, record)
@@ -117,7 +117,7 @@ def _unpickled(path: Path) -> dict[str, Any]:
 
 
 def _arrays(path: Path, record: dict[str, Any]) -> SequenceArrays:
-    people, images = len(record["poses"]), len(record["img_frame_ids"])
+    people, images = _length(path, record, "poses", "person"), _length(path, record, "img_frame_ids", "image")
 
     def array(key: str, *shape: int) -> np.ndarray:
         """The entry as float64 of (people, *shape), or of ``shape`` where it is shared; every number finite."""
@@ -147,15 +147,32 @@ def _arrays(path: Path, record: dict[str, Any]) -> SequenceArrays:
     )
 
 
+def _length(path: Path, record: dict[str, Any], key: str, of: str) -> int:
+    """The length of an entry that has a part for each person or image (``of``), one at least."""
+    try:
+        length = len(record[key])
+    except TypeError as error:
+        raise DataError(f"{path}: '{key}' is a {type(record[key]).__name__}, expected a part for each {of}. Unpack it again.") from error
+    if length == 0:
+        raise DataError(f"{path}: '{key}' is empty: there is no {of} in it, expected at least one. Unpack sequenceFiles again.")
+    return length
+
+
 def _betas(path: Path, entry: Any, people: int) -> np.ndarray:
-    lengths = [np.shape(betas) for betas in entry]
-    if len(lengths) != people or any(len(shape) != 1 or shape[0] < 10 for shape in lengths):
-        raise DataError(f"{path}: 'betas' has shapes {lengths}, expected {people} of 10 or 300 numbers. Unpack sequenceFiles again.")
-    return np.array([np.asarray(betas, dtype=np.float64)[:10] for betas in entry])
+    try:
+        found = [np.array(betas, dtype=np.float64) for betas in entry]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: 'betas' is no list of arrays of numbers ({error}). Unpack sequenceFiles again.") from error
+    shapes = [betas.shape for betas in found]
+    if len(shapes) != people or any(len(shape) != 1 or shape[0] < 10 for shape in shapes):
+        raise DataError(f"{path}: 'betas' has shapes {shapes}, expected {people} of 10 or 300 numbers. Unpack sequenceFiles again.")
+    if not all(np.isfinite(betas).all() for betas in found):
+        raise DataError(f"{path}: 'betas' holds NaN or infinity, expected finite numbers. Unpack sequenceFiles again.")
+    return np.array([betas[:10] for betas in found])
 
 
 def _genders(path: Path, entry: Any, people: int) -> tuple[str, ...]:
-    genders = [str(gender) for gender in entry]
+    genders = [str(gender) for gender in entry] if isinstance(entry, (list, tuple, np.ndarray)) else [str(entry)]
     if len(genders) != people or any(gender not in GENDERS for gender in genders):
         raise DataError(f"{path}: 'genders' is {genders}, expected {people} of 'm' or 'f'. Unpack sequenceFiles again.")
     return tuple(GENDERS[gender] for gender in genders)
