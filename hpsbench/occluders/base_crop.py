@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from hpsbench.errors import DataError
-from hpsbench.occluders.base import Occluder
+from hpsbench.occluders.base import NotPossible, Occluder
 from hpsbench.skeleton import joint_names
 from hpsbench.types import Occlusion, Sample
 
@@ -18,12 +18,16 @@ class PointRule:
 
     ``source``: the truth's joints, "projected"; the dataset's own 2D key points, "annotated"; or "both", annotated ones where the dataset
     has them. Annotated points are labelled where their confidence is above ``confidence_above``; projected ones where they are valid
-    and, unless ``beyond_image``, inside the image.
+    and at most ``beyond_image`` widths and heights of the image beyond it (0: inside of it).
     """
 
     source: Literal["projected", "annotated", "both"]
     confidence_above: float
-    beyond_image: bool
+    beyond_image: float
+
+    def __post_init__(self):
+        if self.beyond_image < 0:
+            raise ValueError(f"expected beyond_image of at least 0, but got {self.beyond_image:g}.")
 
 
 class Points(NamedTuple):
@@ -54,10 +58,9 @@ def points_of(sample: Sample, rule: PointRule) -> tuple[Points, ...]:
         )
     if rule.source != "annotated":
         places = np.asarray(truth.joints2d, dtype=np.float64)
-        labelled = np.asarray(truth.valid, dtype=bool) & np.isfinite(places).all(axis=1)
-        if not rule.beyond_image:
-            labelled = labelled & (places >= 0).all(axis=1) & (places < sample.image_size).all(axis=1)
-        sources.append(Points(joint_names(truth.skeleton), places, labelled))
+        size = np.array(sample.image_size, dtype=np.float64)
+        near = (places >= -rule.beyond_image * size) & (places < (1 + rule.beyond_image) * size)
+        sources.append(Points(joint_names(truth.skeleton), places, np.asarray(truth.valid, dtype=bool) & near.all(axis=1)))
     return tuple(sources)
 
 
@@ -69,6 +72,13 @@ def named(sources: Sequence[Points], entries: Sequence[str]) -> np.ndarray:
 def tight_box(points: np.ndarray) -> np.ndarray:
     """The box (4,) xyxy about points (N, 2), N at least 1."""
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def seen_window(window_xyxy: np.ndarray, sample: Sample) -> list[float]:
+    """The window as plans hold it. Raises NotPossible where it shows nothing of the image."""
+    if not ((window_xyxy[:2] < sample.image_size).all() and (window_xyxy[2:] > 0).all()):
+        raise NotPossible("window outside the image")
+    return [float(value) for value in window_xyxy]
 
 
 class Crop(Occluder):

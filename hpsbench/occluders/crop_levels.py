@@ -9,7 +9,7 @@ import numpy as np
 
 from hpsbench.image import square_of_box
 from hpsbench.occluders.base import NotPossible, Target, cases_of, check_joints
-from hpsbench.occluders.base_crop import Crop, PointRule, named, points_of, tight_box
+from hpsbench.occluders.base_crop import Crop, PointRule, named, points_of, seen_window, tight_box
 from hpsbench.types import Card, Occlusion
 
 
@@ -60,7 +60,8 @@ class CropLevels(Crop):
         return cases_of(level=params.levels)
 
     def plan(self, target: Target, params: CropLevelsParams) -> Occlusion:
-        """The window of the case's level. Raises NotPossible where too few points of the smallest box are labelled."""
+        """The window of the case's level. Raises NotPossible where too few points of the smallest box are labelled or the window shows
+        nothing of the image."""
         level = int(target.choice["level"])
         points = named(points_of(target.sample, params.points), params.joints)
         if len(points) < params.min_points:
@@ -68,7 +69,7 @@ class CropLevels(Crop):
         box = level_box(tight_box(points), target.sample.view.bbox_xyxy, level / params.whole)
         if not (box[2:] - box[:2]).max() > 0:
             raise NotPossible("a box without extent")
-        return Occlusion(self.kind, "image", {"window_xyxy": square_of_box(box, params.scale).tolist(), "level": level})
+        return Occlusion(self.kind, "image", {"window_xyxy": seen_window(square_of_box(box, params.scale), target.sample), "level": level})
 
 
 def level_box(smallest_xyxy: np.ndarray, whole_xyxy: np.ndarray, share: float) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpsbench.image import square_of_box
 from hpsbench.occluders.base import NotPossible, Target, cases_of, check_joints
-from hpsbench.occluders.base_crop import Crop, PointRule, Points, named, points_of, tight_box
+from hpsbench.occluders.base_crop import Crop, PointRule, Points, named, points_of, seen_window, tight_box
 from hpsbench.types import Card, Occlusion
 
 
@@ -108,7 +108,8 @@ class PartCrop(Crop):
         return cases_of(part=[part.name for part in params.parts])
 
     def plan(self, target: Target, params: PartCropParams) -> Occlusion:
-        """The window about the case's part. Raises NotPossible for people whom it is not cut of, and where too little is labelled."""
+        """The window about the case's part. Raises NotPossible for people whom it is not cut of, where too little of it is labelled
+        and where the window shows nothing of the image."""
         (part,) = (part for part in params.parts if part.name == target.choice["part"])
         sources = points_of(target.sample, params.points)
         allowed = [people for people in params.people if people.name in part.people]
@@ -120,7 +121,7 @@ class PartCrop(Crop):
         window = _window(points, params.padding * part.scale, params.centre)
         if window[2] - window[0] < params.min_side_px:
             raise NotPossible("too small a part")
-        return Occlusion(self.kind, "image", {"window_xyxy": window.tolist(), "part": part.name})
+        return Occlusion(self.kind, "image", {"window_xyxy": seen_window(window, target.sample), "part": part.name})
 
 
 def _window(points: np.ndarray, scale: float, centre: str) -> np.ndarray:

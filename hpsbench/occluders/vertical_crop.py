@@ -5,8 +5,10 @@ Source: the public code of PARE (Kocabas et al., ICCV 2021) and BEDLAM (Black et
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from hpsbench.occluders.base import NotPossible, Target, cases_of
-from hpsbench.occluders.base_crop import Crop
+from hpsbench.occluders.base_crop import Crop, seen_window
 from hpsbench.seeds import rng_of
 from hpsbench.types import Card, Occlusion
 
@@ -49,7 +51,7 @@ class VerticalCrop(Crop):
         return cases_of(draw=range(1, params.draws + 1))
 
     def plan(self, target: Target, params: VerticalCropParams) -> Occlusion:
-        """The window of the case's draw. Raises NotPossible where it would have no pixel."""
+        """The window of the case's draw. Raises NotPossible where it would have no pixel, or none of the image."""
         height = float(rng_of(*target.words(self.kind, target.case)).random())
         x0, y0, x1, y1 = (float(value) for value in target.sample.view.bbox_xyxy)
         whole = int(max(x1 - x0, y1 - y0) * params.box_scale)
@@ -57,8 +59,8 @@ class VerticalCrop(Crop):
         if side < 1:
             raise NotPossible("too small a person")
         left, top = vertical_corner(((x0 + x1) / 2, (y0 + y1) / 2), whole, side, height)
-        window = [left, top, left + side, top + side]
-        return Occlusion(self.kind, "image", {"window_xyxy": [float(value) for value in window], "height": height})
+        window = np.array([left, top, left + side, top + side], dtype=np.float64)
+        return Occlusion(self.kind, "image", {"window_xyxy": seen_window(window, target.sample), "height": height})
 
 
 def vertical_corner(centre: tuple[float, float], whole: int, side: int, height: float) -> tuple[int, int]:
