@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -32,7 +33,11 @@ from hpsbench.datasets.h36m import H36M
 from hpsbench.datasets.h36m_annotations import H36MFetch, H36MHybrik, H36MHybrikSmpl, H36MJson
 from hpsbench.datasets.h36m_world import H36MMartinez, H36MNpz
 from hpsbench.errors import DataError, HpsbenchError, MissingExtraError, UnknownNameError, UnsafePickleError
-from hpsbench.types import Card
+from hpsbench.evaluate.scoring import Scorer
+from hpsbench.image import square_of_box
+from hpsbench.protocol import load_protocol
+from hpsbench.skeleton import JOINT_NAMES
+from hpsbench.types import Card, Prediction, Truth
 
 FRAMES = 11
 MM, PX = 1e-4, 0.1
@@ -727,6 +732,38 @@ class TestBadInput:
         monkeypatch.setenv("HPSBENCH_CACHE", str(tmp_path / "empty"))
         with pytest.raises(MissingExtraError, match=r"hpsbench\[h36m\]"):
             opened(only_s9)
+
+
+class TestProtocols:
+    def test_rootnets_p1_is_rigid_and_over_17(self, bodies):
+        """Somebody answered 1.1 times too large and turned by half a turn: what is left of each of the 17 joints is a tenth of its distance
+        from their mean. With a scale, as SPIN's P2 measures it, nothing is left."""
+        truth = np.random.default_rng(3).normal(0, 0.4, (17, 3)) + np.array([0, 0, 5])
+        answer = 1.1 * truth @ np.diag([-1.0, 1, -1])
+        order = [JOINT_NAMES["h36m17"].index(name) for name in JOINT_NAMES["h36m17-mocap"]]
+        prediction = Prediction(torch.tensor([False]), joints=torch.from_numpy(answer[None, order]), skeleton="h36m17-mocap")
+        known = Truth(truth, "h36m17", np.zeros((17, 2)), np.ones(17, dtype=bool))
+
+        def errors(name):
+            rule = load_protocol(name).score
+            return Scorer(bodies, rule, torch.device("cpu")).measure(prediction, [known])["values/pa_mpjpe"][0]
+
+        np.testing.assert_allclose(errors("h36m-p1-rootnet"), 0.1 * np.linalg.norm(truth - truth.mean(0), axis=1), atol=1e-9)
+        np.testing.assert_allclose(errors("h36m-p2-spin"), np.zeros(14), atol=1e-9)
+
+    def test_spins_crops_are_nine_tenths_of_the_masks(self, small, takes, monkeypatch):
+        """By a model whose margin is 1.2, about the middle of the rectangle."""
+        monkeypatch.setitem(SUBSETS, "spin-p2", Subset((9,), (3,), (1,)))
+        rule = load_protocol("h36m-p2-spin-masks").data
+        dataset = opened(small, split=rule.split, frames=rule.frames, bbox=rule.bbox, scale=rule.bbox_scale)
+        flat = layout.pixels(layout.seen(takes[9, 2, 1], 3), 3)
+        for sample in dataset:
+            x0, y0, x1, y1 = layout.mask_box(flat[sample.frame], (1000, 1002))
+            square = square_of_box(sample.view.bbox_xyxy, 1.2)
+            np.testing.assert_allclose(square[2:] - square[:2], 0.9 * max(x1 - x0, y1 - y0))
+            np.testing.assert_allclose(square[2:] + square[:2], [x0 + x1, y0 + y1])
+        assert len(dataset) == 3
+        assert load_protocol("h36m-p1-spin-masks").data == replace(rule, split="hmr-p1")
 
 
 # A fault for the release below a folder, and what is said of it.
