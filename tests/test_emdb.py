@@ -14,7 +14,11 @@ from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets import base_emdb
 from hpsbench.datasets.emdb import Emdb
 from hpsbench.errors import DataError, HpsbenchError, UnknownNameError, UnsafePickleError
+from hpsbench.evaluate import evaluate
 from hpsbench.geometry import rotvec_to_rotmat
+from hpsbench.models.base import Model
+from hpsbench.protocol import load_protocol
+from hpsbench.types import Card, Prediction
 
 N = 5
 
@@ -261,6 +265,98 @@ class TestBadInput:
         cv2.imwrite(str(folder / "00000.jpg"), np.zeros((96, 72, 3), dtype=np.uint8))
         with pytest.raises(DataError, match="72 x 96 px, expected 144 x 192"):
             opened(copy)
+
+
+class Knowing(Model):
+    """Answers the neutral body with everybody's own pose and shape; who is in ``turned`` (sequences) by a further ``turn`` (3, 3)."""
+
+    card = Card("fake.knowing", "knows the people", "tests", "Apache-2.0")
+    crop = None
+    weights_sha256 = "none"
+
+    def __init__(self, bodies, walks, turned, turn):
+        super().__init__((), bodies, torch.device("cpu"))
+        self.walks = {f"{walk.subject}_{walk.sequence}": walk for walk in walks}
+        self.turned, self.turn = turned, turn
+
+    def predict(self, batch):
+        rotmats, betas = [], []
+        for name in batch.ids:
+            sequence, frame = name.split("/")[2:4]
+            walk = self.walks[sequence]
+            local = np.stack([cv2.Rodrigues(rotvec)[0] for rotvec in walk.rotvecs[int(frame)]])
+            local[0] = walk.extrinsics[int(frame), :3, :3] @ local[0]
+            if sequence in self.turned:
+                local[0] = self.turn @ local[0]
+            rotmats.append(local)
+            betas.append(walk.betas)
+        failed = torch.zeros(len(batch), dtype=torch.bool)
+        return Prediction(failed, rotmats=torch.from_numpy(np.stack(rotmats)), betas=torch.from_numpy(np.stack(betas)))
+
+
+TURN = cv2.Rodrigues(np.radians(60.0) * np.array([2.0, 1.0, 2.0]) / 3)[0]
+
+
+@pytest.fixture(scope="module")
+def people(bodies):
+    size = (144, 192)
+    return [
+        make_walk(bodies, "P3", "31_neutral", "neutral", ("emdb1",), size, bad=(1,), boxless=(3,)),
+        make_walk(bodies, "P5", "50_female", "female", ("emdb1", "emdb2"), size, bad=(0,)),
+        make_walk(bodies, "P6", "60_elsewhere", "male", ("emdb2",), size),
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows(people, bodies, tmp_path_factory):
+    root = tmp_path_factory.mktemp("emdb-score")
+    write_emdb(root / "EMDB", people)
+    protocol = load_protocol("emdb-1")
+    rule = protocol.data
+    dataset = opened(root / "EMDB", split=rule.split, frames=rule.frames, bbox=rule.bbox, scale=rule.bbox_scale, bodies=bodies)
+    result = evaluate(Knowing(bodies, people, {"P3_31_neutral"}, TURN), protocol, dataset, bodies, root / "out")
+    # Five frames each; one is not good in both, one has no box.
+    assert (result.n_expected, result.n_evaluated, result.n_failed) == (3 + 4, 7, 0)
+    return {(row["metric"], row["split"]): row for row in result.scores}
+
+
+class TestScore:
+    """The protocol ``emdb-1`` on a neutral person, answered but for a turn, and on a female one, answered in the neutral body."""
+
+    @staticmethod
+    def posed(bodies, walk, gender):
+        """(joints (N, 24, 3), vertices (N, V, 3)) m in the camera's frame but for a shift, relative to the middle of the hips."""
+        betas, rotvecs = torch.from_numpy(np.tile(walk.betas, (N, 1))), torch.from_numpy(walk.rotvecs)
+        output = bodies[gender](betas, rotvecs=rotvecs, trans=torch.zeros(N, 3, dtype=torch.float64))
+        joints, vertices = output.joints.numpy()[:, :24], output.vertices.numpy()
+        middle = (joints[:, 1:2] + joints[:, 2:3]) / 2
+        return [np.einsum("nij,nkj->nki", walk.extrinsics[:, :3, :3], points - middle) for points in (joints, vertices)]
+
+    def test_a_turn_moves_points_by_their_distance_from_its_axis(self, rows, people, bodies):
+        """By 60 degrees, whose chord is as long as the radius; the angles of all nine joints are those 60, and no alignment leaves any."""
+        axis, split = np.array([2.0, 1.0, 2.0]) / 3, "sequence:P3_31_neutral"
+        for metric, points in zip(("mpjpe", "pve"), self.posed(bodies, people[0], "neutral"), strict=True):
+            kept = points[[0, 2, 4]]
+            away = np.linalg.norm(kept - (kept @ axis)[..., None] * axis, axis=-1)
+            assert rows[metric, split]["value"] == pytest.approx(1000 * away.mean(), abs=1e-6)
+            assert rows[metric, split]["count"] == 3
+        assert rows["mpjae", split]["value"] == pytest.approx(60, abs=1e-6)
+        assert rows["pa_mpjae", split]["value"] == pytest.approx(0, abs=1e-4)
+        assert rows["pa_mpjpe", split]["value"] == pytest.approx(0, abs=1e-4)
+
+    def test_the_truth_is_the_gendered_body(self, rows, people, bodies):
+        split = "sequence:P5_50_female"
+        truths, answers = (self.posed(bodies, people[1], gender) for gender in ("female", "neutral"))
+        for metric, truth, answer in zip(("mpjpe", "pve"), truths, answers, strict=True):
+            expected = 1000 * np.linalg.norm(truth - answer, axis=-1)[1:].mean()
+            assert expected > 1
+            assert rows[metric, split]["value"] == pytest.approx(expected, abs=1e-6)
+        assert rows["mpjae", split]["value"] == pytest.approx(0, abs=1e-4)
+
+    def test_all_frames_weigh_the_same(self, rows):
+        neutral, female, every = (rows["mpjpe", split]["value"] for split in ("sequence:P3_31_neutral", "sequence:P5_50_female", "all"))
+        assert every == pytest.approx((3 * neutral + 4 * female) / 7)
+        assert rows["mpjae", "all"]["value"] == pytest.approx(60 * 3 / 7, abs=1e-4)
 
 
 # A fault for the folder, and what is said of it.
