@@ -41,6 +41,17 @@ def list_command(folder: Path | None) -> None:
     talk(f"{len(bank.names)} objects in {bank.folder}, sha256 {bank.sha256}")
 
 
+@occluders_command.command("draw")
+@out_option
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same things; 0 gives those of the package.")
+def draw_command(out: Path, seed: int) -> None:
+    """Draw a bank like the one that ships with the package: objects in OUT/bank, textures in OUT/textures, and a catalogue."""
+    from hpsbench.occluders.drawn.make import draw_bank
+
+    count = draw_bank(out, seed, _bar("draw", "image"))
+    click.echo(f"{out}: {count} images of seed {seed}")
+
+
 def _bar(label: str, unit: str) -> Callable[[int, int], None]:
     """A callback (done, total) that draws a bar on stderr, and nothing where stderr is no terminal."""
     from tqdm import tqdm
