@@ -1,7 +1,9 @@
 """What is measured: one TOML file to one checked, hashed ``Protocol``. Nothing beside it decides a number.
 
 A file may name another one by ``base``: it then starts from that file's content and overrides it key by key, table by table;
-lists (the metrics, the occluders) are replaced whole.
+lists (the metrics, the occluders) are replaced whole. A table [occluders.KIND] changes single numbers of the base's occluder of that kind,
+and KIND = false takes it away.
+A name "PROTOCOL@OTHER" is a protocol on another one's data: its people are those that OTHER measures on.
 """
 
 import json
@@ -60,7 +62,9 @@ class ScoreRule:
     auc_mm: float = 150.0
     auc_steps: int = 31
     auc_area: Literal["mean", "trapezoid"] = "mean"
-    by: tuple[Literal["action", "activity", "scene", "sequence", "joint", "level", "on", "angle", "part", "position", "draw"], ...] = ()
+    by: tuple[
+        Literal["action", "activity", "scene", "sequence", "joint", "level", "on", "angle", "part", "position", "draw", "worst"], ...
+    ] = ()
 
     def __post_init__(self):
         for metric in self.metrics:
@@ -210,11 +214,15 @@ def protocol_names() -> list[str]:
 
 
 def load_protocol(name_or_path: str | Path) -> Protocol:
-    """The protocol of a name, or of a path that ends in ".toml".
+    """The protocol of a name, of a path that ends in ".toml", or "PROTOCOL@OTHER": of the one, on the data of the other.
 
     Raises UnknownNameError for an unknown name, metric, skeleton or occluder; ProtocolError for a file that is missing, no
     TOML, or says too little, too much or something of the wrong type.
     """
+    first, _, other = str(name_or_path).rpartition("@")
+    if first and not Path(name_or_path).is_file():
+        protocol, on = load_protocol(first), load_protocol(other)
+        return replace(protocol, name=f"{protocol.name}@{on.name}", what=f"{protocol.what}; on the data of {on.name}", data=on.data)
     table = _resolved(str(name_or_path), Path(), ())
     where = f"Protocol {name_or_path}"
     rules = table.pop("occluders", [])
@@ -251,7 +259,23 @@ def _resolved(name: str, folder: Path, above: tuple[str, ...]) -> dict[str, Any]
     inherited = _resolved(base, folder, (*above, name))
     for key in ("name", "version", *_TEXT_KEYS):
         inherited.pop(key, None)
+    changes = table.get("occluders")
+    if isinstance(changes, dict):
+        table["occluders"] = _changed(inherited.get("occluders", []), changes, f"Protocol {name}")
     return _over(inherited, table)
+
+
+def _changed(rules: list[dict[str, Any]], changes: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """The base's occluders with the numbers of some kinds changed, and without those that are set to false."""
+    kinds = [rule.get("kind") for rule in rules]
+    for kind, numbers in changes.items():
+        if kinds.count(kind) != 1 or not (numbers is False or isinstance(numbers, dict)):
+            found = ", ".join(map(str, kinds)) or "none"
+            raise ProtocolError(
+                f"{where}: occluders.{kind}: {numbers!r} found, but a table of changes, or false, for one of the base's occluders "
+                f"({found}) was expected."
+            )
+    return [rule | changes.get(rule.get("kind"), {}) for rule in rules if changes.get(rule.get("kind")) is not False]
 
 
 def _text(name: str, folder: Path) -> tuple[str, Path]:

@@ -71,9 +71,13 @@ def protocol_for(name: str | None, data: Path | None, embedded: str) -> "Protoco
     if data is None and protocol.data.dataset != "openhps":
         raise click.UsageError(
             f"Protocol '{protocol.id}' is measured on '{protocol.data.dataset}': name its folder with --data or HPSBENCH_DATA "
-            f"(`hpsbench list datasets` says where to get it), or use {embedded}, which needs no data."
+            f"(`hpsbench list datasets` says where to get it), or use {embedded}, which needs no data{_or_on_embedded(protocol)}."
         )
     return protocol
+
+
+def _or_on_embedded(protocol: "Protocol") -> str:
+    return f", or {protocol.name.partition('@')[0]}@openhps-test" if protocol.occluders else ""
 
 
 def dataset_for(protocol: "Protocol", data: Path | None, bodies: "Bodies") -> "Dataset":

@@ -189,7 +189,7 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) 
     )
     flags = Flags(tuple(columns["hidden"]), rows["occluded"], rows["outside"])
     labels = {key.removeprefix("labels/"): rows[key] for key in rows if key.startswith("labels/")}
-    if rule.averaging == "samples":
+    if rule.averaging == "samples" or "worst" in rule.by:
         labels["sample"] = [name.removesuffix(f"@{case}") for name, case in zip(rows["ids"], cases, strict=True)]
     skipped = Counter(reason for reason in rows.get("skipped", ()) if reason)
     return {

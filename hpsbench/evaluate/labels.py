@@ -12,7 +12,9 @@ from hpsbench.protocol import ScoreRule
 
 # Kinds of label, and the attribute of a dataset that holds one for each sample, in order. A sequence is told by every track's name.
 _ATTRIBUTES = {"action": "actions", "activity": "activities", "scene": "scenes"}
-_SEQUENCE, _JOINT = "sequence", "joint"
+_SEQUENCE = "sequence"
+# Kinds of row that need no label of people.
+_UNLABELLED_KINDS = ("joint", "worst")
 # Kinds that the cases of a protocol tell.
 OF_CASES = ("level", "on", "angle", "part", "position", "draw")
 UNLABELLED = "none"
@@ -20,7 +22,7 @@ UNLABELLED = "none"
 
 def kinds_of(rule: ScoreRule) -> tuple[str, ...]:
     """The kinds of label that a score rule needs."""
-    kinds = [kind for kind in rule.by if kind != _JOINT]
+    kinds = [kind for kind in rule.by if kind not in _UNLABELLED_KINDS]
     return tuple(dict.fromkeys([*kinds, "action"] if rule.averaging == "actions" else kinds))
 
 

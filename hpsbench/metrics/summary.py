@@ -47,7 +47,8 @@ def summarise(
     action); None for fewer than two of them, since one says nothing about another.
 
     ``labels`` {kind: one for each person}. ``by``: a kind of label gives a split for each of its labels, "action:Walking"; "joint"
-    gives metrics of joints one for each joint, left and right together, "joint:knee".
+    gives metrics of joints one for each joint, left and right together, "joint:knee". "worst" gives the mean over ``labels["sample"]`` of
+    each one's worst row, by its mean over all joints and, with ``flags``, over visible ones alone ("worst:visible").
     """
     labels = {} if labels is None else labels
     actions, samples = (np.array(labels.get(kind, [""] * len(errors)), dtype=str) for kind in ("action", "sample"))
@@ -60,7 +61,9 @@ def summarise(
         if flags is not None:
             rows += _rows_by_state(key, errors, flags, people)
         for kind in by:
-            if kind == "joint":
+            if kind == "worst":
+                rows += _rows_of_worst(key, errors, flags, people)
+            elif kind == "joint":
                 rows += _rows_by_joint(key, table, errors.columns[key], people)
             else:
                 rows += _rows_by_label(key, kind, table, np.array(labels[kind], dtype=str), people)
@@ -90,12 +93,38 @@ class _People:
 
 
 def _rows_by_state(key: str, errors: Errors, flags: Flags, people: _People) -> list[dict[str, object]]:
+    table, counts = _of_states(key, errors, flags)
+    return [_row(key, split, table, counts[split], people) for split in STATES]
+
+
+def _of_states(key: str, errors: Errors, flags: Flags) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The table of a metric by joints (of meshes: by parts), and how many values each entry stands for in each state."""
     table = np.asarray(errors.values[key], dtype=np.float64)
     names, sizes = errors.columns[key], np.ones(table.shape[1], dtype=np.int64)
     if key in errors.parts:
         table, names, sizes = np.asarray(errors.parts[key]), errors.part_names, np.array(errors.part_sizes)
     states = joint_states(names, flags.names, flags.occluded, flags.outside)
-    return [_row(key, split, table, (states[split] & ~np.isnan(table)) * sizes, people) for split in STATES]
+    return table, {split: (states[split] & ~np.isnan(table)) * sizes for split in STATES}
+
+
+def _rows_of_worst(key: str, errors: Errors, flags: Flags | None, people: _People) -> list[dict[str, object]]:
+    table = np.asarray(errors.values[key], dtype=np.float64)
+    rows = [_worst_row(key, "worst", table, ~np.isnan(table), people)]
+    if flags is not None:
+        table, counts = _of_states(key, errors, flags)
+        rows.append(_worst_row(key, "worst:visible", table, counts["visible"], people))
+    return rows
+
+
+def _worst_row(key: str, split: str, table: np.ndarray, counts: np.ndarray, people: _People) -> dict[str, object]:
+    """A row over each sample's worst row: the one of the largest mean or, of hits, of the smallest."""
+    counted = counts.sum(1)
+    rows = np.flatnonzero(counted)
+    means = (np.where(counts > 0, table, 0.0) * counts).sum(1)[rows] / counted[rows]
+    order = np.lexsort((means if METRICS[key].higher_is_better else -means, people.samples[rows]))
+    _, first = np.unique(people.samples[rows][order], return_index=True)
+    worst = rows[order[first]]
+    return _row(key, split, table[worst], counts[worst], people.part(worst))
 
 
 def _rows_by_joint(key: str, table: np.ndarray, columns: Sequence[str], people: _People) -> list[dict[str, object]]:

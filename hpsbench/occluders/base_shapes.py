@@ -42,8 +42,8 @@ def shape_stencil(occlusion: Occlusion, raster: Raster) -> Stencil | None:
     pixels = raster.pixels(extent)
     if pixels is None:
         return None
-    size = (math.ceil(canvas.side), math.ceil(canvas.side)) if canvas is not None else (int(extent[2]), int(extent[3]))
-    colour = filled(params, raster, pixels, (0, 0), size)
+    noisy = math.ceil(max(extent[2:]) if canvas is None else canvas.side) if params["fill"] == "noise" else 0
+    colour = filled(params, raster, pixels, (0, 0), (noisy, noisy))
     return Stencil(pixels, None if _fills(params) else _alpha(params, raster, pixels), colour)
 
 
