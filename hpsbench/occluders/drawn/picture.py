@@ -149,10 +149,10 @@ def _reduced(colour: np.ndarray) -> np.ndarray:
     height, width = (size // _FINE for size in fine.shape[:2])
     small = fine.reshape(height, _FINE, width, _FINE, 4).mean(axis=(1, 3))
     alpha = small[..., 3:]
-    straight = small[..., :3] / np.maximum(alpha, 1e-6)
-    mean = small[..., :3].sum(axis=(0, 1)) / alpha.sum()
+    pixels = np.round(np.clip(small[..., :3] / np.maximum(alpha, 1e-6), 0, 1) * 255)
     alpha = np.round(alpha * 255)
-    pixels = np.round(np.clip(np.where(alpha > 0, straight, mean), 0, 1) * 255)
+    mean = np.round((pixels * alpha).sum(axis=(0, 1)) / alpha.sum())
+    pixels = np.where(alpha > 0, pixels, mean)
     rgba = np.concatenate([pixels, alpha], axis=-1).astype(np.uint8)
     rows, columns = (np.flatnonzero(rgba[..., 3].any(axis=axis)) for axis in (1, 0))
     return rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
