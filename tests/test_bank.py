@@ -138,6 +138,16 @@ class TestBadFolders:
         (tmp_path / "b.jpg").write_bytes(encode_jpeg(rgba(0)[..., :3].copy()))
         self.refused(tmp_path, r"b\.jpg found in a folder of objects \(and 0 more\)\. Save it as \.png")
 
+    def test_a_texture_with_holes(self, tmp_path):
+        opaque, holed = rgba(0), rgba(0)
+        opaque[..., 3], holed[0, 0, 3] = 255, 254
+        write_png(tmp_path / "opaque.png", opaque)
+        write_png(tmp_path / "holed.png", holed)
+        textures = load_textures(tmp_path)
+        np.testing.assert_array_equal(textures.read("opaque"), opaque[..., :3])
+        with pytest.raises(DataError, match=r"holed\.png has transparent pixels, but a texture is opaque"):
+            textures.read("holed")
+
     def test_two_images_of_one_name(self, tmp_path):
         (tmp_path / "a.png").write_bytes(encode_png(rgba(0)[..., :3].copy()))
         (tmp_path / "a.jpg").write_bytes(encode_jpeg(rgba(0)[..., :3].copy()))

@@ -24,6 +24,7 @@ from hpsbench.store import sha256_of_bytes, write_bytes, write_text
 PACKAGED = "hpsbench"
 CATALOGUE = "catalogue.csv"
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+_PNG_WITH_ALPHA = (b"\x04", b"\x06")  # the colour type in a PNG's header
 _MOST_BYTES = 128 * 2**20
 
 
@@ -190,7 +191,15 @@ def _decode_object(data: bytes, path: Path) -> np.ndarray:
 
 
 def _decode_texture(data: bytes, path: Path) -> np.ndarray:
-    return decode_image(np.frombuffer(data, np.uint8), str(path))
+    """(H, W, 3) RGB uint8 of a PNG's or JPEG's bytes. Raises DataError where it is broken or has pixels that are not opaque."""
+    coded = np.frombuffer(data, np.uint8)
+    image = decode_image(coded, str(path))
+    alpha = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED)[..., 3:] if data[25:26] in _PNG_WITH_ALPHA and data.startswith(b"\x89PNG") else None
+    if alpha is not None and (alpha < np.iinfo(alpha.dtype).max).any():
+        raise DataError(
+            f"Image {path} has transparent pixels, but a texture is opaque. Save it without them, or take it out of the folder."
+        )
+    return image
 
 
 _OBJECTS = Kind("object", "bank", frozenset({".png"}), _decode_object)
