@@ -13,6 +13,7 @@ from hpsbench.store import sha256_of_bytes
 
 # A changed hash is a changed measurement: give the protocol a new version, and pin that here.
 PINNED = {
+    "3dcrowdnet-objects.v1": "c0c2f8ac993bf67f62ce492d88f9863311c67892f987922bae4ce5d92cc01288",
     "3dhp-test.v1": "86f3e72fc8ba2a9c16a6ee49dbed5b4e311b7d71fbda14565bf8cb6c81592884",
     "3dhp-test-14.v1": "595b72d5b331eb22a09ad65a3d159d453544c68d648e67d39dc35a50a93f1230",
     "3dhp-test-14-metric.v1": "26431d753c064bf2abae048c1b96a8aa4a2eccf345391e39203dc58994693a51",
@@ -33,6 +34,8 @@ PINNED = {
     "agora-validation-skinning.v1": "354e3a4ae6e7f761b9bab13c2277a28a3752639d2b514ce44228b2c93fd6289d",
     "eft-crop-levels.v1": "5c754b038011ad36f8cb79252a0731c0e2a9ff83c5dd0f495f8690d88f008fa7",
     "eft-upper-crops.v1": "4603fffe77c94bca917e6959a09455544e100811f23e308b1a381f57a0e5d6de",
+    "h36m-occl-gbt.v1": "b298065d968b04ed61858749f137b9027e416e76177cd330de5e071d594e15bf",
+    "h36m-occluded.v1": "01c5c16caa92ee1bb7447563b90f32b8a32e2ff6a7fedc1f8da50e629a4a621d",
     "h36m-p1-hmr.v1": "957d071c739e19e7b45ce5df0d43661784145e7a0162d859e54036385e1ed0b0",
     "h36m-p1-lifting.v1": "31491db44762154a4fe13ec7d749cf4ba741b5fb6c32a1fc3278d19076fb7479",
     "h36m-p1-rootnet.v1": "952d31f9278a9690c91a34c93bab781f245dd5c4f0e38cd7fe3bf247f0722663",
@@ -43,11 +46,21 @@ PINNED = {
     "h36m-p2-lifting.v1": "f42d554c3ac314edcd501c6efd64614009922d06eaefdd97f09bd4e804db1d14",
     "h36m-p2-rootnet.v1": "e750732abf6cfb023ebb7bf3ff6ad221c5e50d5e1e2373cb733765fd546bb9de",
     "h36m-p2-spin.v1": "573f6dd089b4d0d20e7ec617f2c2d764db53b54002cf780d013338585b208c1c",
+    "hard-erasing.v1": "af7b0c946be0f794d406af639c72793b2d162034d3bf29dca0ccce8b99723ac3",
     "hmr2-part-crops.v1": "556fb78da5205f915f54d157d832e416edeca12a21e812502d97879f259e4227",
     "hybrik-half-body.v1": "75de89fcdc9768a6c68a5a11fd2ecaf114de08f910086dc67ad63b5f4982b015",
+    "hybrik-rectangle.v1": "1bed00155e727923ce1e3da74e5a51efd92bbad79790d97fabacabd9719d48fe",
     "openhps-test.v1": "4b02fb529e0483760e9010241428826c4dce1d96bef6dd201025cdb86f56c346",
     "openhps-xocc.v1": "695a812f9c0ba3931cefac2641ce64256726035b0065b069d01476d3111ffb22",
+    "random-erasing.v1": "d5065bc986ad967678f4bda56aab2719a814e70964b41668f38f24bd79568365",
+    "random-erasing-metro.v1": "04ac00d003d1375a7441f07b2c87f863666e90d87d172347e2d2371511ea8fbc",
+    "sarandi-bars.v1": "1bd907bf84694cddc9cd6d547cca1887f5398c44266ddd421c523c3bafee60e5",
+    "sarandi-circles.v1": "fa892cf18bd16fab4b5c3754fe784117de2fe04bb56d3853f99d49ead65cc94e",
+    "sarandi-mixture.v1": "0a1e3ea8ce1715eccc41fb12cc9bb4538cc777d53b59753f1f4b85b4e5187504",
+    "sarandi-objects.v1": "d592f5bf85e90c6651402c7523b9d1fd2230b9290d0417d95191a3ba2cb982bd",
+    "sarandi-rectangles.v1": "5256d3d99f49ad1a5454f59c346d82119e73895820912bdf708a512cf2c6c3c4",
     "vertical-half-crop.v1": "7264a8088519a1954d405dd76759faa0a6fc17529c92a1d2ce69d8b6a6d0ae9a",
+    "voc-objects.v1": "980bde5c4ab36f8da3846e97739dc35f0dc7bc0408373c833654744627bf20bb",
 }
 
 
