@@ -264,12 +264,11 @@ class TestAugmentation:
         assert np.abs(small - whole.reshape(3, 32, 2, 32, 2, 3).mean((2, 4))).max() <= 0.5
         assert labels["uvd"].shape == (3, 29, 3)
 
-    def test_a_run_has_ever_more_occlusion_and_ends_with_the_crops_of_tests(self):
-        rule = Augmentation()
-        assert hybrik.rule_at(0.0, rule) == replace(rule, occluded=0.1)
-        assert hybrik.rule_at(0.5, rule) == replace(rule, occluded=0.2)
+    def test_once_the_rate_falls_crops_are_as_tests_cut_them_and_more_people_are_occluded(self):
+        rule, schedule = Augmentation(), Schedule(steps=100)
+        assert hybrik.rule_at(0, schedule, rule) == hybrik.rule_at(74, schedule, rule) == replace(rule, occluded=0.2)
         late = {"rotated": 0.1, "scale_std": 0.04, "shift_std": 0.02, "colour": 0.1, "recoloured": 0.0}
-        assert hybrik.rule_at(1.0, rule) == replace(rule, occluded=pytest.approx(0.3), **late)
+        assert hybrik.rule_at(75, schedule, rule) == replace(rule, occluded=0.3, **late)
 
     def test_channels_change_places(self):
         cached = np.zeros((CACHE_SIDE, CACHE_SIDE, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
@@ -386,8 +385,36 @@ class TestRuns:
     def test_schedule(self):
         schedule = Schedule(steps=100, lr=1.0, warmup=10)
         assert schedule.rate(0) == pytest.approx(0.1)
-        assert schedule.rate(50) == pytest.approx(0.5)
+        assert schedule.rate(9) == schedule.rate(75) == 1
+        # 9 of the last 25 steps have passed: 1 - sqrt(9/25).
+        assert schedule.rate(84) == pytest.approx(2 / 5)
         assert schedule.rate(100) == 0
+        assert [Schedule(steps=200, lr=1.0, warmup=10).rate(step) for step in range(75)] == [schedule.rate(step) for step in range(75)]
+
+    def test_a_run_made_longer_is_as_one_that_was_long_from_the_start(self, tmp_path):
+        def run(folder, steps):
+            torch.manual_seed(0)
+            model, said = torch.nn.Linear(3, 1), []
+            schedule = Schedule(steps=steps, warmup=1)
+            parts = [torch.from_numpy(np.random.default_rng(step).random((2, 3), np.float32)) for step in range(steps)]
+            fit(
+                model,
+                lambda step: [parts[step]],
+                lambda net, part: {"e": net(part).square().mean()},
+                tmp_path / folder,
+                schedule=schedule,
+                seed=0,
+                progress=said.append,
+            )
+            return model.weight.detach().clone(), said
+
+        whole, _ = run("whole", 40)
+        run("parts", 12)
+        longer, said = run("parts", 40)
+        assert said[0] == "going on at step 9"
+        assert torch.equal(longer, whole)
+        with pytest.raises(HpsbenchError, match="of a run of 40 steps, at step 30: too far on for one of 12"):
+            run("parts", 12)
 
     def test_held_out_sequences(self, cache):
         with pytest.raises(ValueError, match="a must be"):

@@ -23,8 +23,7 @@ from hpsbench.types import Card
 STEPS = 8000
 BATCH = 128
 PARTS = 2
-OCCLUDED = (0.1, 0.3)
-SETTLED = 0.75
+OCCLUDED, OCCLUDED_LATE = 0.2, 0.3
 LEARNING_RATE = 8e-4
 MUON = 25.0
 SMALL = HybrikConfig(
@@ -73,7 +72,7 @@ def train_hybrik(
     try:
         run = fit(
             model,
-            lambda step: people.parts(step, batch_size, seed, rule_at(step / schedule.steps, rule)),
+            lambda step: people.parts(step, batch_size, seed, rule_at(step, schedule, rule)),
             lambda net, part: _terms(net, part, torch.device(device)),
             Path(out),
             schedule=schedule,
@@ -104,11 +103,11 @@ def hybrik_card(run: Fit, ids: Sequence[str], *, seed: int, batch_size: int) -> 
     )
 
 
-def rule_at(passed: float, rule: Augmentation) -> Augmentation:
-    """The augmentation when the share ``passed`` of a run has passed: ever more occluded people, in the end crops as tests cut them."""
-    first, last = OCCLUDED
-    rule = replace(rule, occluded=first + (last - first) * passed)
-    return rule if passed < SETTLED else settled(rule)
+def rule_at(step: int, schedule: Schedule, rule: Augmentation) -> Augmentation:
+    """The augmentation of a step; once the rate falls, more people are occluded and the crops are as tests cut them."""
+    if step < schedule.fall:
+        return replace(rule, occluded=OCCLUDED)
+    return replace(settled(rule), occluded=OCCLUDED_LATE)
 
 
 class People:

@@ -28,6 +28,7 @@ from hpsbench.store import whole_file, write_text
 from hpsbench.train.muon import Muon, is_kernel
 
 LOG_EVERY = 20
+CHECKPOINT, BEFORE_FALL = "checkpoint.pt", "before-fall.pt"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
@@ -35,7 +36,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 class Schedule:
     """How long and how fast: ``steps`` optimiser steps, never a span of time, so that a run is reproducible.
 
-    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all) and falls to 0 by a cosine over the whole run.
+    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all), stays there, and falls to 0 over the last quarter, by
+    1 - sqrt of its share that has passed (Haegele et al., Scaling laws and compute-optimal training beyond fixed training durations, 2024).
+    So a longer run begins as a shorter one does, and can go on from where that one began to fall.
     Convolution kernels go by Muon at ``muon`` times that rate, where given; all else by AdamW.
     """
 
@@ -48,10 +51,20 @@ class Schedule:
     clip: float = 5.0
     checkpoint_seconds: float = 180.0
 
+    @property
+    def climb(self) -> int:
+        """The step from which on the rate is whole."""
+        return max(1, min(self.warmup, self.steps // 10))
+
+    @property
+    def fall(self) -> int:
+        """The step from which on the rate falls."""
+        return self.steps - self.steps // 4
+
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        climb = max(1, min(self.warmup, self.steps // 10))
-        return self.lr * min(1.0, (step + 1) / climb) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        passed = max(0, step - self.fall) / max(1, self.steps - self.fall)
+        return self.lr * min(1.0, (step + 1) / self.climb) * (1 - math.sqrt(min(1.0, passed)))
 
 
 @dataclass(frozen=True)
@@ -92,11 +105,12 @@ def fit(
     progress: Callable[[str], None] = print,
 ) -> Fit:
     """Train ``model`` in place. ``parts_of(step)``, called in threads ahead of the steps, gives the equal parts of a batch;
-    ``terms_of(model, part)`` gives the terms whose sum is lost.
+    ``terms_of(model, part)`` gives the terms whose sum is lost. Up to ``schedule.fall`` batches may not depend on the length of the run:
+    then a folder's run can be made longer, with the weights of one that was as long from the start.
 
     Parts are worked on at the same time by copies of the model, one single-threaded thread each: on a busy machine several times
-    as fast as many threads inside every operation. Writes ``checkpoint.pt`` and ``log.csv``. Raises HpsbenchError where the loss is
-    no longer finite.
+    as fast as many threads inside every operation. Writes ``checkpoint.pt``, ``before-fall.pt`` and ``log.csv``. Raises HpsbenchError
+    where the loss is no longer finite.
     """
     keep_memory()
     run, threads = _Run(model, out, schedule, seed), torch.get_num_threads()
@@ -105,6 +119,8 @@ def fit(
     torch.set_num_threads(1)
     try:
         for parts in _ahead(parts_of, run.step, schedule.steps):
+            if run.step == schedule.fall:
+                run.save(BEFORE_FALL)
             run.advance(parts, terms_of)
             if run.step % LOG_EVERY == 0:
                 run.log(progress)
@@ -205,8 +221,8 @@ class _Run:
             said = " ".join(f"{key} {value:.4f}" for key, value in self.last_terms.items())
             progress(f"step {self.step} {self.seconds:.0f} s lr {rate:.2e}: {said}")
 
-    def save(self) -> None:
-        """Write the checkpoint."""
+    def save(self, name: str = CHECKPOINT) -> None:
+        """Write a checkpoint."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
@@ -214,24 +230,36 @@ class _Run:
             "step": self.step,
             "seconds": self.seconds,
             "seed": self.seed,
+            "steps": self.schedule.steps,
+            "climb": self.schedule.climb,
             "sums": self.sums,
             "last_terms": self.last_terms,
             "rows": self.rows,
         }
-        with whole_file(self.out / "checkpoint.pt") as stream:
+        with whole_file(self.out / name) as stream:
             torch.save(state, stream)
         if self.rows:
             write_text(self.out / "log.csv", "\n".join(self.rows) + "\n")
         self.saved_at = time.monotonic()
 
     def load(self, progress: Callable[[str], None]) -> None:
-        """Take up the checkpoint of the folder, if there is one. Raises HpsbenchError where it was begun with another seed."""
-        path = self.out / "checkpoint.pt"
+        """Take up the checkpoint of the folder, if there is one; of a run of another length the one before its rate fell.
+
+        Raises HpsbenchError where it was begun with another seed, or is too far on for the length that is asked for now.
+        """
+        path = self.out / CHECKPOINT
         if not path.exists():
             return
         state = load_torch(path)
         if state["seed"] != self.seed:
             raise HpsbenchError(f"{path} was begun with seed {state['seed']}, not {self.seed}. Choose another folder, or that seed.")
+        if not self._is_ours(state) and (self.out / BEFORE_FALL).exists():
+            state = load_torch(self.out / BEFORE_FALL)
+        if not self._is_ours(state):
+            raise HpsbenchError(
+                f"{path} is of a run of {state['steps']} steps, at step {state['step']}: too far on for one of {self.schedule.steps}. "
+                "Choose another folder, or more steps."
+            )
         self.model.load_state_dict(state["model"])
         self.replicas = [self.model]
         for (optimizer, _), stored in zip(self.optimizers, state["optimizers"], strict=True):
@@ -240,6 +268,11 @@ class _Run:
         for key in ("step", "seconds", "sums", "last_terms", "rows"):
             setattr(self, key, state[key])
         progress(f"going on at step {self.step}")
+
+    def _is_ours(self, state: Mapping[str, Any]) -> bool:
+        """Whether a state is one that this very run comes by."""
+        before_fall = state["step"] <= min(self.schedule.fall, Schedule(state["steps"]).fall) and state["climb"] == self.schedule.climb
+        return state["steps"] == self.schedule.steps or before_fall
 
 
 def _optimizers(model: nn.Module, schedule: Schedule) -> list[tuple[torch.optim.Optimizer, float]]:
