@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +29,7 @@ import hpsbench.datasets.base_agora as base_agora
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.agora import Agora, Agora4K, AgoraX, AgoraX4K
 from hpsbench.datasets.base_agora import intrinsics_of, load_fit
-from hpsbench.errors import DataError, UnknownNameError, UnsafePickleError
+from hpsbench.errors import DataError, HpsbenchError, UnknownNameError, UnsafePickleError
 from hpsbench.geometry import project, rotmat_to_rotvec
 from hpsbench.types import Sample, Truth, View
 
@@ -536,6 +538,169 @@ class TestBadInput:
         (small / "validation" / f"{some[1].image}_640x360.png").replace(small / "validation" / f"{some[1].image}_1280x720.png")
         with pytest.raises(DataError, match="640 x 360 px, expected 1280 x 720"):
             opened(small)[0].view.read()
+
+
+TABLE = "SMPL/validation_0_withjv.pkl"
+PICTURE = "validation/ag_validationset_renderpeople_bfh_hdri_50mm_5_10_00003_1280x720.png"
+
+
+def emptied(root, *held):
+    shutil.rmtree(root)
+    root.mkdir()
+    for name in held:
+        (root / name).mkdir()
+
+
+def cut(path, where):
+    """Keeps the first ``where`` bytes of a file, all but the last -``where`` where negative."""
+    path.write_bytes(path.read_bytes()[:where])
+
+
+def changed(root, column, value, row=0):
+    """One cell of the table is another."""
+    frame = pd.read_pickle(root / TABLE)
+    frame[column] = frame[column].astype(object)
+    frame.at[row, column] = value
+    frame.to_pickle(root / TABLE)
+
+
+def without_people(root):
+    frame = pd.read_pickle(root / TABLE)
+    for column in frame.columns:
+        if isinstance(frame.at[0, column], list):
+            frame[column] = pd.Series([[] for _ in range(len(frame))], dtype=object)
+    frame.to_pickle(root / TABLE)
+
+
+def fit_of(root):
+    return sorted(root.glob("smpl_gt/*/*.pkl"))[0]
+
+
+HOSTILE = b"cos\nsystem\n(S'touch pwned'\ntR."
+# A fault for the folder, and what is said of it.
+FAULTS = {
+    "empty folder": (lambda root: emptied(root), "which holds nothing"),
+    "another dataset's folder": (lambda root: emptied(root, "imageFiles", "sequenceFiles"), "which holds imageFiles, sequenceFiles"),
+    "tables of SMPL-X alone": (lambda root: shutil.rmtree(root / "SMPL"), r"No SMPL/validation_\*_withjv\.pkl in .*SMPLX.*Unpack"),
+    "empty table": (lambda root: cut(root / TABLE, 0), "is not a whole pickle"),
+    "table cut in its head": (lambda root: cut(root / TABLE, 20), "is not a whole pickle"),
+    "table without its end": (lambda root: cut(root / TABLE, -1), "is not a whole pickle"),
+    "table of another thing": (lambda root: (root / TABLE).write_bytes(pickle.dumps([1])), "holds a list, expected a pandas table"),
+    "columns of several lengths": (
+        lambda root: (root / TABLE).write_bytes(pickle.dumps({name: [1, 2] for name in COLUMNS} | {"Yaw": [1]})),
+        "1 rows in Yaw, but 2 in imgPath",
+    ),
+    "columns that are none": (lambda root: (root / TABLE).write_bytes(pickle.dumps(dict.fromkeys(COLUMNS, 1))), "no rows in imgPath"),
+    "no table": (lambda root: (root / TABLE).write_text("hello"), "is not a whole pickle"),
+    "code in the table": (lambda root: changed(root, "age", [print]), "asks for 'builtins.print'"),
+    "a name without a frame": (lambda root: changed(root, "imgPath", "ag_validationset_hdri.png"), "expected one as AGORA's"),
+    "a camera without a place": (
+        lambda root: [changed(root, "imgPath", "ag_validationset_forest_00001.png"), changed(root, "camX", float("nan"))],
+        r"image ag_validationset_forest_00001: camX, camY, camZ, camYaw are .*nan.*expected four finite numbers",
+    ),
+    "a camera in words": (
+        lambda root: [changed(root, "imgPath", "ag_validationset_forest_00001.png"), changed(root, "camYaw", "left")],
+        "expected four finite numbers",
+    ),
+    "code in a fit": (lambda root: fit_of(root).write_bytes(HOSTILE), "asks for 'os.system'"),
+    "a fit cut off": (lambda root: cut(fit_of(root), 100), "is not a whole pickle"),
+    "a fit of NaN": (
+        lambda root: fit_of(root).write_bytes(
+            pickle.dumps({"root_pose": np.full(3, np.nan), "translation": np.zeros(3), "body_pose": np.zeros(69), "betas": np.zeros(10)})
+        ),
+        "'global_orient' has shape .*all numbers finite",
+    ),
+    "no image": (lambda root: emptied(root / "validation"), r"None of the 2 images .*Unpack the images of 1280 x 720 there"),
+    "images of the other size": (
+        lambda root: [path.rename(str(path).replace("_1280x720", "")) for path in sorted((root / "validation").iterdir())],
+        "None of the 2 images",
+    ),
+}
+COLUMNS = (
+    *("imgPath", "camX", "camY", "camZ", "camYaw", "X", "Y", "Z", "Yaw", "gender", "kid", "occlusion", "isValid"),
+    *("gt_joints_2d", "gt_joints_3d", "gt_verts", "gt_path_smpl"),
+)
+
+
+class TestEveryBadInput:
+    """Each kind of bad input: one message of one line, and through the command exit 1 or 2 with nothing half written."""
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_folder(self, small, fault):
+        damage, match = FAULTS[fault]
+        damage(small)
+        with pytest.raises(HpsbenchError, match=match) as error:
+            opened(small)
+        assert "\n" not in str(error.value)
+
+    def test_a_file_for_a_folder(self, tmp_path):
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(DataError, match="No folder"):
+            opened(tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        ("damage", "match"),
+        [
+            (lambda path: path.unlink(), "cannot be read"),
+            (lambda path: path.write_bytes(b""), "is broken"),
+            (lambda path: path.write_text("no picture"), "is broken"),
+            (lambda path: cut(path, 300), "is broken"),
+            (lambda path: cut(path, -20), "is broken"),
+        ],
+    )
+    def test_image(self, small, damage, match):
+        dataset = opened(small)
+        damage(small / PICTURE)
+        with pytest.raises(DataError, match=match):
+            next(sample for sample in dataset if "renderpeople" in sample.id).view.read()
+
+    def test_zero_people(self, small):
+        without_people(small)
+        dataset = opened(small)
+        assert (len(dataset), list(dataset), dataset.counts.total) == (0, [], 0)
+
+    def test_zero_people_through_the_command(self, small, run, tmp_path):
+        without_people(small)
+        words = ("--protocol", "agora-validation", "--data", small, "--body", "openhps", "--out", tmp_path / "out")
+        status, out, err = run("eval", "--model", "mean-pose", *words)
+        assert (status, out) == (1, "")
+        assert "agora/validation has nobody to evaluate: 0 of 0 person-frames kept" in err
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("rule", "damage", "match"),
+        [
+            ("", lambda root: shutil.rmtree(root), "No folder"),
+            ("", lambda root: emptied(root), "which holds nothing"),
+            ("", lambda root: cut(root / TABLE, 5000), "is not a whole pickle"),
+            ("", lambda root: (root / TABLE).write_bytes(HOSTILE), "asks for 'os.system'"),
+            ("", lambda root: changed(root, "gt_joints_3d", [np.zeros((44, 3))] * 2), r"has shape \(2, 44, 3\), expected \(2, 45, 3\)"),
+            ("", lambda root: changed(root, "gt_joints_2d", [np.full((45, 2), np.nan)] * 2), "'gt_joints_2d' holds NaN"),
+            ("", lambda root: cut(root / PICTURE, 400), "is broken"),
+            ("", lambda root: cut(fit_of(root), 100), "is not a whole pickle"),
+            ("", lambda root: emptied(root / "validation"), "None of the 2 images"),
+            ('dataset = "3dpw"\nframes = "all"', lambda root: None, "No sequenceFiles/ in .*which holds SMPL"),
+            ('dataset = "agroa"', lambda root: None, "Did you mean 'agora'"),
+            ('split = "vaildation"', lambda root: None, "Did you mean 'validation'"),
+            ('frames = "vaild"', lambda root: None, "Did you mean 'valid'"),
+            ('bbox = "joint-in-image"', lambda root: None, "Did you mean 'joints-in-image'"),
+        ],
+    )
+    def test_through_the_command(self, small, run, tmp_path, rule, damage, match):
+        damage(small)
+        keys = {"dataset": '"agora"', "split": '"validation"', "frames": '"valid"', "bbox": '"joints-in-image"'}
+        keys |= dict(line.split(" = ") for line in rule.splitlines())
+        text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+        (tmp_path / "mine.toml").write_text(f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "3dpw-smpl24"\n[data]\n{text}\n')
+        words = ("--protocol", "mine.toml", "--data", small, "--body", "openhps", "--images", "--out", tmp_path / "out")
+        status, out, err = run("generate", *words)
+        assert status in (1, 2)
+        assert re.search(match, err)
+        assert len([line for line in err.splitlines() if line.startswith("hpsbench: ")]) == 1
+        assert "Traceback" not in err
+        assert out == ""
+        assert not (tmp_path / "pwned").exists()
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith((".part", "manifest.json"))]
 
 
 def test_inspect(written):

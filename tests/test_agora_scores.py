@@ -1,6 +1,8 @@
 """AGORA's scores from the command line: one image with five people, every score written as a fraction."""
 
+import errno
 import json
+import os
 import pickle
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +19,7 @@ from layouts.agora import AgoraPerson, AgoraShot, table, write_image
 import hpsbench.evaluate.boxes as boxes
 from hpsbench.errors import BodyError, DataError, ProtocolError, ResultError
 from hpsbench.evaluate import evaluate
-from hpsbench.evaluate.agora import body_vertices
+from hpsbench.evaluate.agora_vertices import body_vertices
 from hpsbench.evaluate.detections import score_folder
 from hpsbench.evaluate.run import read_result
 from hpsbench.models.base import load_model
@@ -398,6 +400,61 @@ class TestBadInput:
         assert "none of them is annotated in this split" in said
         assert f"Expected names as {IMAGE}_personId_0.pkl" in said
 
+    def test_pickles(self, refused, folder, tmp_path):
+        path = sorted(folder.iterdir())[1]
+        whole = path.read_bytes()
+        for content, said in (
+            (b"", "is not a whole pickle"),
+            (whole[:1000], "is not a whole pickle"),
+            (whole[:-1], "is not a whole pickle"),
+            (b"cos\nsystem\n(S'touch pwned'\ntR.", "asks for 'os.system'"),
+            (pickle.dumps({"joints": np.array([print], dtype=object)}), "asks for 'builtins.print'"),
+            (pickle.dumps([1]), "holds a list, expected a dict of one person's prediction"),
+            (pickle.dumps({}), "lacks joints, verts, allSmplJoints3d; it has nothing"),
+        ):
+            path.write_bytes(content)
+            error = refused()
+            assert said in error
+            assert (error.count("\n"), str(path) in error) == (1, True)
+        assert not list(tmp_path.rglob("pwned"))
+
+    def test_data(self, refused, tmp_path, agora):
+        assert "No folder" in refused("--data", tmp_path / "nowhere")
+        (tmp_path / "empty").mkdir()
+        assert "which holds nothing. Unpack validation_SMPL.zip there" in refused("--data", tmp_path / "empty")
+        table_file = agora / "SMPL" / "validation_0_withjv.pkl"
+        table_file.write_bytes(table_file.read_bytes()[:5000])
+        assert f"{table_file} is not a whole pickle" in refused()
+
+    def test_names(self, refused):
+        assert "Did you mean 'agora-validation'?" in refused("--protocol", "agora-validaton")
+
+    def test_nobody_is_annotated(self, refused, agora, rows):
+        empty = rows.copy()
+        for column in ("X", "Y", "Z", "Yaw", "gender", "kid", "occlusion", "isValid", "gt_path_smpl"):
+            empty[column] = pd.Series([[]], dtype=object)
+        for column in ("gt_joints_2d", "gt_joints_3d", "gt_verts"):
+            empty[column] = pd.Series([[]], dtype=object)
+        empty.to_pickle(agora / "SMPL" / "validation_0_withjv.pkl")
+        assert "is evaluated: 0 people are annotated in 1 images. Expected some who are valid" in refused()
+
+    def test_a_body_of_wrong_shapes(self, refused, tmp_path):
+        (tmp_path / "bodies").mkdir()
+        np.savez(tmp_path / "bodies" / "SMPL_NEUTRAL.npz", v_template=np.zeros((5, 3)))
+        said = refused("--protocol", "agora-validation-skinning", "--body", tmp_path / "bodies")
+        assert "SMPL_NEUTRAL.npz lacks J_regressor" in said
+
+    def test_disk_full(self, run, agora, folder, tmp_path, monkeypatch):
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        words = ("--model", f"predictions:{folder}", "--protocol", "agora-validation", "--data", agora, "--out", tmp_path / "out")
+        status, out, err = run("eval", *words)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "Could not write" in err
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
     def test_no_such_folder(self, refused, tmp_path):
         assert "There is nothing at" in refused("--model", f"predictions:{tmp_path / 'nowhere'}")
 
@@ -412,7 +469,7 @@ class TestBadInput:
     )
     def test_wrong_list_of_vertices(self, refused, agora, ids):
         np.save(agora / "body_verts_smpl.npy", ids)
-        assert "Take the file from AGORA's evaluation code again." in refused()
+        assert "Take the file from where it is published again: in the folder utils of github.com/pixelite1201" in refused()
 
     def test_no_annotations(self, refused, agora):
         (agora / "SMPL" / "validation_0_withjv.pkl").unlink()
@@ -506,38 +563,38 @@ class TestProtocols:
 
     def test_skinning_leaves_out_head_and_hands(self):
         bodies = exact_bodies()
-        chosen = body_vertices(AgoraRule(literal=False, vertices="skinning"), Path("nowhere"), bodies)
+        chosen = body_vertices(AgoraRule(literal=False, vertices="skinning"), "smpl", Path("nowhere"), bodies)
         moved = bodies.neutral.weights.argmax(1).numpy()
-        assert set(moved[chosen.ids]) == set(range(24)) - {15, 20, 21, 22, 23}
-        assert len(chosen.ids) == sum((moved == joint).sum() for joint in range(24) if joint not in (15, 20, 21, 22, 23))
+        assert set(moved[chosen.ids["body"]]) == set(range(24)) - {15, 20, 21, 22, 23}
+        assert chosen.number == sum((moved == joint).sum() for joint in range(24) if joint not in (15, 20, 21, 22, 23))
 
     def test_skinning_without_bodies(self):
         with pytest.raises(BodyError, match="no bodies are given"):
-            body_vertices(AgoraRule(literal=False, vertices="skinning"), Path("nowhere"), None)
+            body_vertices(AgoraRule(literal=False, vertices="skinning"), "smpl", Path("nowhere"), None)
 
     @pytest.mark.parametrize("vertices", ["file", "skinning"])
     def test_bodies_of_another_mesh(self, vertices, tmp_path):
         other = SimpleNamespace(folder=tmp_path, neutral=SimpleNamespace(n_vertices=10475))
         with pytest.raises(BodyError, match="10475 vertices, expected SMPL's 6890"):
-            body_vertices(AgoraRule(literal=True, vertices=vertices), tmp_path, other)
+            body_vertices(AgoraRule(literal=True, vertices=vertices), "smpl", tmp_path, other)
 
     @pytest.mark.parametrize("place", ["AGORA", "AGORA/utils", "bodies", "bodies/smpl"])
     def test_where_the_list_may_lie(self, place, tmp_path):
         bodies = SimpleNamespace(folder=tmp_path / "bodies", neutral=SimpleNamespace(n_vertices=6890))
         (tmp_path / place).mkdir(parents=True)
         np.save(tmp_path / place / "body_verts_smpl.npy", BODY_VERTICES)
-        chosen = body_vertices(AgoraRule(literal=True, vertices="file"), tmp_path / "AGORA", bodies)
-        np.testing.assert_array_equal(chosen.ids, BODY_VERTICES)
+        chosen = body_vertices(AgoraRule(literal=True, vertices="file"), "smpl", tmp_path / "AGORA", bodies)
+        np.testing.assert_array_equal(chosen.ids["body"], BODY_VERTICES)
 
     def test_hashes_tell_lists_apart(self, tmp_path):
         rule, hashes = AgoraRule(literal=True, vertices="file"), set()
         for name, ids in (("a", BODY_VERTICES), ("b", np.arange(4010)), ("c", BODY_VERTICES.astype(np.int64))):
             (tmp_path / name).mkdir()
             np.save(tmp_path / name / "body_verts_smpl.npy", ids)
-            hashes.add(body_vertices(rule, tmp_path / name, None).sha256)
+            hashes.add(body_vertices(rule, "smpl", tmp_path / name, None).sha256)
         assert len(hashes) == 2
-        with pytest.raises(DataError, match="put it there"):
-            body_vertices(rule, tmp_path, None)
+        with pytest.raises(DataError, match="put them there"):
+            body_vertices(rule, "smpl", tmp_path, None)
 
 
 def test_report_shows_the_errors(evaluated, run, tmp_path):

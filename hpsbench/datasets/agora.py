@@ -47,9 +47,10 @@ class Agora(ColumnDataset):
     ``split``: "train" and "validation" have ground truth; "test" has images and no more: its boxes come from AGORA_test_bbox.json
     (rule "detections"), its truths are NaN and never valid, and it is for making predictions only. "all" is train and validation.
 
-    ``frames``: "all"; "valid" (isValid and 0 <= occlusion <= 90, as AGORA scores); "occlusion-0-10" ... "occlusion-80-90" (of those, one
-    bin). ``bbox``: the tight box, inside the image, of the 24 (SMPL-X: 22) body joints, of the first 25 annotated joints (AGORA's own
-    training script) or of the vertices. People of a missing image, without a box or with one under a pixel are dropped and counted.
+    ``frames``: "all"; "valid" (isValid and 0 <= occlusion <= 90, as AGORA scores); "valid-bfh" (of those, the ones in images with hands
+    and face, as AGORA scores SMPL-X); "occlusion-0-10" ... "occlusion-80-90" (of the valid, one bin). ``bbox``: the tight box, inside the
+    image, of the 24 (SMPL-X: 22) body joints, of the first 25 annotated joints (AGORA's own training script) or of the vertices. People of
+    a missing image, without a box or with one under a pixel are dropped and counted.
 
     Joints and 2D joints are AGORA's own; the camera follows from the image's name. SMPL parameters come out of smpl_gt where it is
     unpacked, in the camera frame, always neutral; a kid has no ``betas`` and no ``trans``, since ten shape numbers cannot tell a kid
@@ -102,15 +103,19 @@ class Agora(ColumnDataset):
 
     def _scenes(self, split: str) -> tuple[list[Scene], tuple[Path, ...], dict[str, str]]:
         """The scenes of the tables of a split, those tables, and their SHA-256 by path below the folder."""
-        parts = SPLITS[:2] if split == "all" else (split,)
-        by_part = {part: table_files(self.root, self._folder(), part, self.where()) for part in parts}
+        tables = self.tables(self.root, split)
+        images = {part: image_paths(self.root, part, self.size) for part, _ in tables}
         scenes, hashes = [], {}
-        for part, files in by_part.items():
-            images = image_paths(self.root, part, self.size)
-            for file in files:
-                found, hashes[file.relative_to(self.root).as_posix()] = people_of(file, self.model, self.size)
-                scenes += [self._scene(people, part, images.get(people.image)) for people in found]
-        return scenes, tuple(file for files in by_part.values() for file in files), hashes
+        for part, file in tables:
+            found, hashes[file.relative_to(self.root).as_posix()] = people_of(file, self.model, self.size)
+            scenes += [self._scene(people, part, images[part].get(people.image)) for people in found]
+        return scenes, tuple(file for _, file in tables), hashes
+
+    @classmethod
+    def tables(cls, root: Path, split: str) -> list[tuple[str, Path]]:
+        """(split, table) of all tables of "train", "validation" or "all". Raises DataError where there is none."""
+        parts = SPLITS[:2] if split == "all" else (split,)
+        return [(part, file) for part in parts for file in table_files(root, cls._folder(), part, cls.where())]
 
     def _scene(self, people: AgoraPeople, split: str, path: Path | None) -> Scene:
         K = intrinsics_of(people.image, self.size)

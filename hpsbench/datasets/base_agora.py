@@ -119,7 +119,7 @@ _SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
         "expression": (10,),
     },
 }
-_OTHER_NAMES = {"root_pose": "global_orient", "translation": "transl"}
+OTHER_NAMES = {"root_pose": "global_orient", "translation": "transl"}
 
 
 def load_fit(path: Path, model: str, *, rotation: np.ndarray, shift: np.ndarray) -> AgoraFit:
@@ -127,7 +127,7 @@ def load_fit(path: Path, model: str, *, rotation: np.ndarray, shift: np.ndarray)
     record = load_pickle(path)
     if not isinstance(record, dict):
         raise DataError(f"{path} holds a {type(record).__name__}, expected a dict of one {model} fit. {_AGAIN}")
-    record = {_OTHER_NAMES.get(key, key): value for key, value in record.items()}
+    record = {OTHER_NAMES.get(key, key): value for key, value in record.items()}
     shapes = _SHAPES[model]
     missing = [key for key in (*shapes, "betas") if key not in record]
     if missing:

@@ -90,7 +90,8 @@ class SmplFits:
         """(R, 3) m, zeros for all but adults: a body turns about its own rest pelvis, which follows from its shape."""
         pelvis = np.zeros((len(rows), 3))
         found = {row: _rest_pelvis(bodies, self.betas[row, :_BETAS]) for row in np.unique(rows[adult]).tolist()}
-        pelvis[adult] = [found[row] for row in rows[adult].tolist()]
+        for k in np.flatnonzero(adult).tolist():
+            pelvis[k] = found[int(rows[k])]
         moved = (rotations @ (self._of(self.transl, rows, adult) + pelvis)[..., None])[..., 0]
         return moved + shifts - pelvis
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpsbench.datasets.base_3dpw import inside
-from hpsbench.datasets.base_agora import FULL_SIZE, camera_of, intrinsics_of, opencv_axes, placements
+from hpsbench.datasets.base_agora import FULL_SIZE, AgoraCamera, camera_of, intrinsics_of, opencv_axes, placements
 from hpsbench.datasets.base_index import Columns, indexed
 from hpsbench.errors import DataError
 from hpsbench.geometry import project
@@ -29,6 +29,7 @@ _INDEX_VERSION = 1
 _JOINTS_KEPT = 25
 _AGAIN = "Unpack the tables again."
 _HIGHEST_OCCLUSION = 90.0
+_NO_HANDS = "image without hands and face"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def _bin(low: int) -> Callable[[AgoraPeople], np.ndarray]:
     return lambda people: ~((people.occlusion >= low) & (people.occlusion < high))
 
 
+def has_hands(image: str) -> bool:
+    """Whether the scans in an image were fitted with hands and face, as its name tells: AGORA scores SMPL-X on those."""
+    return "bfh" in image or "smplx" in image
+
+
 # A frame rule: the reasons for dropping a person, each with the mask (P,) of whom it drops.
 FRAME_RULES: dict[str, dict[str, Callable[[AgoraPeople], np.ndarray]]] = {
     "all": {},
@@ -75,6 +81,10 @@ FRAME_RULES: dict[str, dict[str, Callable[[AgoraPeople], np.ndarray]]] = {
             f"occlusion not in {low} to {low + 10} %": _bin(low),
         }
         for low in range(0, 90, 10)
+    },
+    "valid-bfh": {
+        _NO_HANDS: lambda people: np.full(len(people.evaluated), not has_hands(people.image)),
+        "not valid": lambda people: ~people.evaluated,
     },
     "valid": {"not valid": lambda people: ~people.evaluated},
 }
@@ -130,15 +140,19 @@ def load_people(path: Path, model: str, size: tuple[int, int]) -> Iterator[Agora
     Raises DataError where the file is corrupt, lacks a column or holds arrays of another shape or with NaN, UnsafePickleError where
     it asks for more than a table.
     """
-    table = load_pickle(path)
-    path_column = f"gt_path_{model}"
+    table, wanted = load_pickle(path), (*_SCALARS, *_LISTS, f"gt_path_{model}")
     if not isinstance(table, dict):
         raise DataError(f"{path} holds a {type(table).__name__}, expected a pandas table. {_AGAIN}")
-    missing = [name for name in (*_SCALARS, *_LISTS, path_column) if name not in table]
+    missing = [name for name in wanted if name not in table]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table)) or 'none'}. {_AGAIN}")
-    for i in range(len(table["imgPath"])):
-        yield _people(path, {name: column[i] for name, column in table.items()}, model, size)
+    lengths = {name: len(table[name]) if hasattr(table[name], "__len__") else "no" for name in wanted}
+    count = lengths["imgPath"]
+    uneven = [f"{length} rows in {name}" for name, length in lengths.items() if length != count or count == "no"]
+    if uneven:
+        raise DataError(f"{path} has {', '.join(uneven)}, but {count} in imgPath, expected the same in each. {_AGAIN}")
+    for i in range(count):
+        yield _people(path, {name: table[name][i] for name in wanted}, model, size)
 
 
 def _people(path: Path, row: Mapping[str, Any], model: str, size: tuple[int, int]) -> AgoraPeople:
@@ -152,8 +166,7 @@ def _people(path: Path, row: Mapping[str, Any], model: str, size: tuple[int, int
     def array(name: str, *shape: int) -> np.ndarray:
         return _array(f"{path}: image {image}: '{name}'", row[name], (count, *shape))
 
-    camera = camera_of(image, row)
-    rotations, shifts = placements(camera, opencv_axes(array("X"), array("Y"), array("Z")), array("Yaw"))
+    rotations, shifts = placements(_camera(path, image, row), opencv_axes(array("X"), array("Y"), array("Z")), array("Yaw"))
     occlusion, n = array("occlusion"), _JOINTS[model]
     return AgoraPeople(
         image=image,
@@ -168,6 +181,19 @@ def _people(path: Path, row: Mapping[str, Any], model: str, size: tuple[int, int
         rotations=rotations,
         shifts=shifts,
     )
+
+
+def _camera(path: Path, image: str, row: Mapping[str, Any]) -> AgoraCamera:
+    try:
+        camera = camera_of(image, row)
+        known = bool(np.isfinite([*camera.position, camera.yaw]).all())
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        names = ("camX", "camY", "camZ", "camYaw")
+        found = ", ".join(str(row[name]) for name in names)
+        raise DataError(f"{path}: image {image}: {', '.join(names)} are {found}, expected four finite numbers. {_AGAIN}")
+    return camera
 
 
 def _array(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

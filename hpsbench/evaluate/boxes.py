@@ -12,9 +12,10 @@ from torch import Tensor
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base_agora_tables import AgoraPeople
-from hpsbench.errors import DataError, PredictionError
+from hpsbench.errors import DataError, PredictionError, ProtocolError
 from hpsbench.evaluate.about import device_name, identity_of
-from hpsbench.evaluate.agora import COLUMNS, agora_protocol, body_vertices, finish_run
+from hpsbench.evaluate.agora import agora_columns, agora_protocol, finish_run
+from hpsbench.evaluate.agora_vertices import body_vertices
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
 from hpsbench.evaluate.rows import Rows, check_each_once, joined
@@ -48,23 +49,28 @@ def score_boxes(
 
     All as ``evaluate`` has it, which calls this; ``ids`` are the samples and ``about`` the known part of the result. Only people with an
     image and a box can be asked for: ``frames`` of the result counts the others. Raises DataError for another dataset than AGORA with
-    SMPL's fits.
+    SMPL's fits, ProtocolError for a protocol of SMPL-X's scores.
     """
+    if "smplx" in protocol.score.joints:
+        raise ProtocolError(
+            f"Protocol '{protocol.id}' scores SMPL-X's meshes, hands and faces, with which no model answers that is given boxes. Give a "
+            "folder of AGORA's prediction files (--model predictions:DIR), or take a protocol of SMPL's scores: agora-validation."
+        )
     if not isinstance(dataset, Agora) or dataset.model != "smpl":
         raise DataError(
             f"Protocol '{protocol.id}' has AGORA's scores, but the dataset is '{dataset.name}'. Expected AGORA with SMPL's fits ('agora' "
             "or 'agora-4k'): open that, or take a protocol without a table [agora]."
         )
-    vertices = body_vertices(protocol.agora, dataset.root, bodies)
+    vertices = body_vertices(protocol.agora, dataset.model, dataset.root, bodies)
     about = {**about, "protocol": agora_protocol(protocol, vertices, _ANSWERS)}
-    run = RunFolder(out, identity_of(about, ids, getattr(model, "code_sha256", "")), COLUMNS, resume=resume)
+    run = RunFolder(out, identity_of(about, ids, getattr(model, "code_sha256", "")), agora_columns(dataset.model), resume=resume)
     if (before := run.finished()) is not None:
         return before
     parts = run.done()
     done = {name for part in parts for name in part["ids"]}
     left = {name: dataset.index_of(name) for name in ids if name not in done}
-    answers = Answers(model, _Scorer(bodies, protocol.score, vertices.ids, where), bodies, protocol.score.on_failure, where)
-    for targets in _targets(dataset, left, vertices.ids):
+    answers = Answers(model, _Scorer(bodies, protocol.score, vertices.ids["body"], where), bodies, protocol.score.on_failure, where)
+    for targets in _targets(dataset, left, vertices.ids["body"]):
         reader = FrameReader(dataset, _frames(dataset, {left[name] for name in targets}), protocol, model.crop, None)
         with torch.inference_mode():
             parts.append(joined([_rows(answers, people, targets) for people in person_batches(reader, batch_size, workers)]))
@@ -73,7 +79,7 @@ def score_boxes(
             progress(sum(len(part["ids"]) for part in parts), len(ids))
     rows = joined(parts)
     check_each_once(rows, ids, out)
-    return finish_run(run, about, rows, 0, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
+    return finish_run(run, about, rows, dataset.model, 0, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
 
 
 @dataclass(frozen=True)
