@@ -1,4 +1,19 @@
-"""`hpsbench check data` finds each fault that is planted in a written layout, names it, and finds none in the sound one."""
+"""`hpsbench check data` finds each fault that is planted in a written layout, names it, and finds none in the sound one.
+
+Which fault is planted in which layout, and why not in the others:
+
+    fault                    3dpw  agora       3doh        h36m  3dhp               emdb
+    a missing sequence       yes   an image    an image    yes   yes                yes: against the quoted number
+    swapped legs             yes   yes         yes         yes   yes                in 2D: it has no joints in 3D
+    centimetres for metres   yes   yes         yes         yes   yes                yes
+    wrong extrinsics         yes   no          yes         yes   yes, train: (1)    yes
+    a truncated image        yes   yes         yes         yes   yes                yes
+    a shifted frame index    yes   no frames   no frames   yes   yes                yes
+    the other leg order      yes: of the regressor beside the bodies; h36m-hybrik: of the joints in the file
+
+AGORA's joints come in the camera's frame and its cameras are not read. (1) 3DHP's test set has no cameras: they are fitted, and 3D and 2D
+that no camera joins are told.
+"""
 
 import json
 import pickle
@@ -19,6 +34,7 @@ from hpsbench.check import check_data
 from hpsbench.check.seen import places_looked_at
 from hpsbench.datasets.base_h36m import H36MLayout
 from hpsbench.datasets.base_h36m_names import SUBSETS, Subset
+from hpsbench.datasets.base_mpi_inf_3dhp import SUBSETS as SUBSETS_3DHP
 from hpsbench.datasets.threedpw import ThreeDPW
 from hpsbench.errors import HpsbenchError
 from hpsbench.skeleton import JOINT_NAMES, mirror
@@ -239,6 +255,20 @@ class TestThreeDPW:
         assert "2 jumps" in text
         assert "3dpw/test/downtown_pair_00/00004/0" in text
 
+    @pytest.mark.parametrize("swapped", [False, True])
+    def test_regressor_in_the_other_leg_order(self, copy, bodies, tmp_path, swapped):
+        """A folder of bodies whose J_regressor_h36m.npy has the right leg first."""
+        folder = tmp_path / "bodies"
+        folder.mkdir()
+        for gender in ("neutral", "male", "female"):
+            shutil.copy(bodies.files[gender], folder / f"SMPL_{gender.upper()}.npz")
+        regressor = bodies.regressor("h36m17").numpy()
+        np.save(folder / "J_regressor_h36m.npy", regressor[exchanged("h36m17", _LEGS)] if swapped else regressor)
+        told = faults(check_data("3dpw", copy, load_bodies(folder)))
+        assert len(told) == swapped
+        if swapped:
+            assert "J_regressor_h36m.npy: its leg rows are right leg first, expected the order of 'h36m17'" in told[0]
+
 
 class TestPlaces:
     def test_all_of_a_small_set(self):
@@ -366,6 +396,14 @@ class TestThreeDOH:
         shutil.copy(images / "00000.jpg", images / "00077.jpg")
         assert "warning test: unexpected: 1 images that no record names: 00077.jpg" in str(check_data("3doh", tmp_path / "3doh"))
 
+    def test_truncated_and_missing_image(self, studio, tmp_path):
+        images = shutil.copytree(studio, tmp_path / "3doh") / "testset/images"
+        path = images / "00003.jpg"
+        path.write_bytes(path.read_bytes()[:-300])
+        assert any(f"{path} is truncated" in text for text in faults(check_data("3doh", tmp_path / "3doh")))
+        path.unlink()
+        assert any("00003.jpg" in text and "missing" in text for text in faults(check_data("3doh", tmp_path / "3doh")))
+
     def test_another_unit(self, studio, tmp_path):
         report = self.damaged(studio, tmp_path, lambda joints: 100 * joints)
         assert any("not in the published units" in text for text in faults(report))
@@ -431,6 +469,17 @@ class TestH36M:
         moved = [float(text.partition("moved by ")[2].split()[0]) for text in found]
         np.testing.assert_allclose(moved, 0.5, atol=0.03)
 
+    def test_wrong_extrinsics_beside_joints_of_each_camera(self, tmp_path, bodies, monkeypatch):
+        """D3_Positions_mono needs no place of a camera, so that none shows in the picture: the two views do not agree."""
+        h36m.write_raw(tmp_path, [make_take(bodies)], pictures="images", cameras=(1, 3))
+        assert not faults(check_data("h36m", tmp_path))
+        real = h36m.rig()
+        real[3, 8, 3] += 300.0
+        monkeypatch.setattr(h36m, "rig", lambda: real)
+        h36m.write_metadata(tmp_path)
+        (told,) = faults(check_data("h36m", tmp_path))
+        assert "s_09_act_02_subact_01_ca_02 (0.15 m), s_09_act_02_subact_01_ca_04 (0.15 m); wrong extrinsics" in told
+
     def test_shifted_frame_index(self, copy, bodies):
         take = make_take(bodies)
         for camera in (1, 3):
@@ -438,6 +487,19 @@ class TestH36M:
             path = copy / f"S9/MyPoseFeatures/D2_Positions/Directions 1.{h36m.IDS[camera]}.cdf"
             h36m.write_cdf(path, flat.reshape(FRAMES, 64))
         assert sum("the frame index is shifted" in text and "1 frame earlier" in text for text in faults(check_data("h36m", copy))) == 2
+
+    def test_joints_of_a_regressor_in_the_other_leg_order(self, tmp_path, bodies):
+        """HybrIK's file is left leg first; here as the mocap's order and a regressor that circulates have it."""
+        h36m.write_hybrik(tmp_path, [make_take(bodies)])
+        assert not faults(check_data("h36m-hybrik", tmp_path))
+        (path,) = tmp_path.glob("annotations/*test*")
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
+            annotation["h36m_joints"] = [annotation["h36m_joints"][i] for i in exchanged("h36m17", _LEGS)]
+        path.write_text(json.dumps(content))
+        told = faults(check_data("h36m-hybrik", tmp_path))
+        assert any("legs are swapped, left for right" in text for text in told)
+        assert any("hips left and right as the head faces in 0 of 2 clips" in text for text in told)
 
     def test_missing_sequence_and_truncated_image(self, copy):
         path = next((copy / "images").glob("*_000004.jpg"))
@@ -501,6 +563,45 @@ class TestMpi3DHP:
         path.write_bytes(path.read_bytes()[:-300])
         assert any(f"{path} is truncated" in text for text in faults(check_data("3dhp", copy)))
 
+    def test_shifted_frame_index(self, copy):
+        """The camera is fitted to what is there: it takes up no shift."""
+        report = self.damaged(copy, "annot2", lambda rows: np.roll(rows, 2, axis=0))
+        assert any("the frame index is shifted" in text or "px (median) off annot2" in text for text in faults(report))
+
+    def test_cameras_of_the_train_set(self, tmp_path, bodies, monkeypatch):
+        """Three views; in the calibration one camera stands elsewhere, or looks through another's lens."""
+        monkeypatch.setitem(SUBSETS_3DHP, "S1", tuple(clip for clip in SUBSETS_3DHP["S1"] if clip.sequence == 1 and clip.camera < 3))
+        _, _, output = upright(bodies, 3, 4, trans=(0.0, 1.0, 0.0))
+        order = [JOINT_NAMES["j29"].index(FROM_J29.get(name, name)) for name in mpi_inf_3dhp.TRAIN_28]
+        world = bodies.joints(output, "j29").numpy()[:, order]
+        mpi_inf_3dhp.write_train(tmp_path, 1, 1, world, pictures="spin", cameras=(0, 1, 2))
+        assert not train_faults(tmp_path)
+        text, path = mpi_inf_3dhp.calibration_text(), tmp_path / "S1/Seq1/camera.calibration"
+        blocks = text.split("name  ")
+        path.write_text("name  ".join([*blocks[:2], blocks[2].replace(extrinsic_of(blocks[2]), extrinsic_of(blocks[3])), *blocks[3:]]))
+        (told,) = train_faults(tmp_path)
+        assert "S1: cameras put people elsewhere in the room than the other views of the take do: S1_Seq1_V1 (" in told
+        assert "wrong extrinsics" in told
+        path.write_text(text.replace("1497.693", "1197.693"))
+        assert any("S1_Seq1_V0" in told for told in train_faults(tmp_path))
+
+
+FROM_J29 = {
+    "spine": "spine1", "spine4": "neck", "head_top": "crown", "left_clavicle": "left_collar", "right_clavicle": "right_collar",
+    "left_toe": "left_big_toe", "right_toe": "right_big_toe",
+}  # fmt: skip
+
+
+def extrinsic_of(block):
+    """The line of a camera's block."""
+    (line,) = [line for line in block.splitlines() if "extrinsic" in line]
+    return line
+
+
+def train_faults(root):
+    """Of one sequence in which three of fourteen cameras are looked at."""
+    return [text for text in faults(check_data("3dhp", root)) if "of 16 sequences" not in text and "pictures of" not in text]
+
 
 def make_walk(bodies):
     """Somebody walks along before a camera that goes with them, z up."""
@@ -515,6 +616,12 @@ def make_walk(bodies):
     extrinsics[:, :3, 3] = sway + np.array([0, 0, 4.5]) - np.einsum("nij,nj->ni", extrinsics[:, :3, :3], joints[:, 0])
     K = np.array([[210.0, 0, 75], [0, 210.0, 94], [0, 0, 1]])
     return emdb.Walk("P0", "09_walk", "male", ("emdb1",), (144, 192), rotvecs, betas, trans, joints, extrinsics, K)
+
+
+def in_centimetres(content):
+    """The places of people and cameras, not their pixels."""
+    content["smpl"]["trans"] = 100 * content["smpl"]["trans"]
+    content["camera"]["extrinsics"] = content["camera"]["extrinsics"] * np.array([1.0, 1, 1, 100])
 
 
 class TestEmdb:
@@ -545,6 +652,36 @@ class TestEmdb:
         content["camera"][key] = change(content["camera"][key])
         walk.file(tmp_path).write_bytes(pickle.dumps(content))
         assert any(expected in text for text in faults(check_data("emdb", tmp_path, bodies)))
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (
+                lambda content: content.update(kp2d=content["kp2d"][:, exchanged("smpl24", _LEGS)]),
+                "the legs are exchanged between 3D and 2D",
+            ),
+            (lambda content: in_centimetres(content), "emdb1: people are 4"),
+        ],
+    )
+    def test_other_annotations(self, tmp_path, bodies, change, expected):
+        walk = make_walk(bodies)
+        emdb.write_emdb(tmp_path, [walk])
+        content = emdb.record(walk)
+        change(content)
+        walk.file(tmp_path).write_bytes(pickle.dumps(content))
+        assert any(expected in text for text in faults(check_data("emdb", tmp_path, bodies)))
+
+    def test_missing_sequence_and_truncated_image(self, tmp_path, bodies):
+        """No list of the sequences is published: their number is held against the quoted ones."""
+        walk = make_walk(bodies)
+        emdb.write_emdb(tmp_path, [walk, replace(walk, sequence="10_walk")])
+        path = walk.folder(tmp_path) / "images/00003.jpg"
+        path.write_bytes(path.read_bytes()[:-200])
+        report = check_data("emdb", tmp_path)
+        assert any(f"{path} is truncated" in text for text in faults(report))
+        assert ("warning", "emdb1: sequences: 2, where 17 are quoted") in report.lines
+        walk.file(tmp_path).unlink()
+        assert any("1 of 2 sequences" in text and "lack their pickle" in text for text in faults(check_data("emdb", tmp_path)))
 
     def test_shifted_frame_index(self, tmp_path, bodies):
         walk = make_walk(bodies)

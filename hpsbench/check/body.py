@@ -20,13 +20,18 @@ def check_body(folder: Path | str | None) -> Report:
         return report
     for gender in GENDERS:
         _check_gender(report, bodies, gender)
+    check_regressors(report, bodies)
+    return report
+
+
+def check_regressors(report: Report, bodies: Bodies) -> None:
+    """A line for each joint regressor: there and of the right order of joints, or what is wrong with it."""
     for name in REGRESSORS:
         try:
             report.add(True, f"joint regressor '{name}': {tuple(bodies.regressor(name).shape)}")
         except BodyError as error:
             needed = "Most protocols score its joints." if name == "h36m17" else "Only protocols that name it need it."
             report.add(False, f"{error} {needed} {_REGRESSOR_SOURCE}", "error" if name == "h36m17" else "warning")
-    return report
 
 
 def _check_gender(report: Report, bodies: Bodies, gender: str) -> None:

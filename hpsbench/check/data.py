@@ -8,7 +8,7 @@ import torch
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.check.anatomy import check_motion, check_sides, check_units
-from hpsbench.check.body import SMPL_SOURCE
+from hpsbench.check.body import SMPL_SOURCE, check_regressors
 from hpsbench.check.files import check_endings, check_images
 from hpsbench.check.opened import open_split, plain_rules
 from hpsbench.check.overlay import split_sheet, stacked
@@ -33,7 +33,8 @@ def check_data(
 
     The files and their number against the published ones; how many images are whole and open (one of each sequence and some more, or
     ``all_images``); whether the 3D joints land on the dataset's own 2D annotation, by sequence, and what explains it where they do not;
-    units, left and right, and motion of the people; with ``bodies``, whether they are the bodies that the annotations were made with.
+    units, left and right, and motion of the people; with ``bodies``, whether they are the bodies that the annotations were made with, and
+    whether their joint regressors have the order of joints that is scored.
     ``overlay``: a .png or .jpg to draw a few samples of each split into.
 
     Raises UnknownNameError for an unknown dataset and HpsbenchError for an ``overlay`` that cannot be written; everything about the files
@@ -49,6 +50,8 @@ def check_data(
     except HpsbenchError as error:
         report.add(False, str(error))
         return report
+    if isinstance(bodies, Bodies):
+        check_regressors(report, bodies)
     check_endings(report, folder)
     report.add(bool(splits), f"splits found: {', '.join(splits) or 'none'}")
     datasets = (_check_split(report, kind, folder, split, bodies, all_images) for split in splits)

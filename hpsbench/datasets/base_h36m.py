@@ -1,6 +1,7 @@
 """What every form of Human3.6M shares: clips cut to a frame rule, projected through the lens, and given out as samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +11,19 @@ from hpsbench.datasets.base import Entry, FrameCounts
 from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, number_against
 from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_h36m_camera import Camera, cameras_of, find_metadata
-from hpsbench.datasets.base_h36m_clips import BOX_REASONS, NO_PICTURE, TOO_SMALL, Annotated, KeptClip, Rule, cut, rightly_sided, usable_rows
+from hpsbench.datasets.base_h36m_clips import (
+    BOX_REASONS,
+    NO_PICTURE,
+    TOO_SMALL,
+    Annotated,
+    KeptClip,
+    Rule,
+    apart,
+    cut,
+    extrinsics_line,
+    rightly_sided,
+    usable_rows,
+)
 from hpsbench.datasets.base_h36m_files import held_in
 from hpsbench.datasets.base_h36m_frames import Pictures
 from hpsbench.datasets.base_h36m_names import (
@@ -208,14 +221,28 @@ class H36MLayout(ColumnDataset):
         return lines
 
     def against_known(self) -> list[tuple[str, str]]:
-        """(level, message): the person-frames kept against the published number, if any; clips whose left is their right."""
+        """(level, message): the person-frames kept against the published number, if any; clips whose left is their right; cameras that do
+        not see a take in one place, where the form has both the cameras and their own joints."""
         key = (self.split, self.rules[0])
         lines = [number_against(f"{self.split}, {key[1]}: person-frames", len(self), self.known[key])] if key in self.known else []
         for part in ("hip", "shoulder"):
             wrong = [clip.clip.name for clip in self._clips if rightly_sided(clip.joints, self.skeleton)[part] < 0.5]
             text = f"{self.split}: {part}s left and right as the head faces in {len(self._clips) - len(wrong)} of {len(self._clips)} clips"
             lines.append(("error" if wrong else "ok", text + (f"; not in {', '.join(wrong[:4])}" if wrong else "")))
-        return lines
+        return lines + extrinsics_line(self.split, self._views_apart())
+
+    def _views_apart(self) -> list[str]:
+        takes: dict[tuple[int, int, int], dict[str, KeptClip]] = {}
+        for clip in self._clips:
+            if clip.camera.rotation is not None and clip.camera.translation is not None:
+                takes.setdefault(clip.clip[:3], {})[clip.clip.name] = clip
+        every = ({name: (clip.frames, partial(_in_room, clip)) for name, clip in clips.items()} for clips in takes.values())
+        return [name for views in every for name in apart(views)]
+
+
+def _in_room(clip: KeptClip, rows: np.ndarray) -> np.ndarray:
+    """The joints (n, J, 3) m of some rows of a clip in the world."""
+    return clip.camera.to_world(clip.joints[rows])
 
 
 def action_of(sample_id: str) -> str:

@@ -45,6 +45,10 @@ class Camera:
         """World points (..., 3) m in the camera frame."""
         return points @ self.rotation.T + self.translation
 
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """Camera-frame points (..., 3) m in the world."""
+        return (points - self.translation) @ self.rotation
+
     def project(self, points: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) of camera-frame points (..., 3) m through the lens; NaN at or behind the camera.
 

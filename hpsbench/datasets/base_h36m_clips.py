@@ -1,7 +1,8 @@
 """One clip of Human3.6M: what the files say of it, cut to a rule, checked, projected through the lens and boxed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,9 @@ BOX_REASONS = {
     "masks": "empty mask",
     "annotation": "no annotated box",
 }
+# Joints of one moment are the same points in all views, to a millimetre; frames of a take that are compared.
+_APART_M = 0.05
+_FRAMES_COMPARED = 50
 TOO_SMALL, NO_PICTURE = "box under one pixel", "no picture of the last poses"
 
 
@@ -144,6 +148,32 @@ def rightly_sided(joints: np.ndarray, skeleton: str) -> dict[str, float]:
         across = joints[:, joint_index(skeleton, f"left_{part}")] - joints[:, joint_index(skeleton, f"right_{part}")]
         parts[part] = float(((across * left).sum(-1) > 0).mean())
     return parts
+
+
+def apart(views: Mapping[str, tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]) -> list[str]:
+    """Views of one take, and how many m off, whose people stand elsewhere in the room than the middle (median) of all views has them.
+
+    ``views``: by name their frames (N,), ascending, and what gives the joints (n, J, 3) m in the room of some rows of them. Two views that
+    disagree are both named.
+    """
+    common = reduce(np.intersect1d, [frames for frames, _ in views.values()]) if len(views) > 1 else np.empty(0, dtype=int)
+    if not len(common):
+        return []
+    some = common[np.unique(np.linspace(0, len(common) - 1, _FRAMES_COMPARED).astype(int))]
+    world = np.stack([in_room(np.searchsorted(frames, some)) for frames, in_room in views.values()])
+    world = world[:, np.isfinite(world).all(axis=(0, 2, 3))]
+    if not world.size:
+        return []
+    off = np.median(np.linalg.norm(world - np.median(world, axis=0), axis=-1), axis=(1, 2))
+    return [f"{name} ({metres:.2f} m)" for name, metres in zip(views, off.tolist(), strict=True) if metres > _APART_M]
+
+
+def extrinsics_line(split: str, wrong: Sequence[str]) -> list[tuple[str, str]]:
+    """(level, message) on the views that ``apart`` found; none where it found none."""
+    if not wrong:
+        return []
+    text = f"{split}: cameras put people elsewhere in the room than the other views of the take do: {', '.join(wrong[:4])}"
+    return [("error", f"{text}; wrong extrinsics, of another camera, subject or take. Get the calibration of this release")]
 
 
 def _in_skeleton(found: Annotated, points: np.ndarray, rule: Rule) -> np.ndarray:

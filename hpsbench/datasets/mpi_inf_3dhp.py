@@ -1,7 +1,8 @@
 """MPI-INF-3DHP: people before 14 cameras in a green-screen studio, and test scenes indoors and outdoors."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 from hpsbench.datasets.base import Entry, FrameCounts
 from hpsbench.datasets.base_3dpw_files import fingerprint_of_hashes, number_against
 from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
+from hpsbench.datasets.base_h36m_clips import apart, extrinsics_line
 from hpsbench.datasets.base_mpi_inf_3dhp import (
     ACTIVITIES,
     AT_50_FPS,
@@ -235,10 +237,25 @@ class Mpi3DHP(ColumnDataset):
             wrong = [made.clip.name for made in self._cuts if made.right_sided[part] < 0.5]
             text = f"{self.split}: {part}s left and right as the knees bend in {len(self._cuts) - len(wrong)} of {len(self._cuts)} views"
             lines.append(("error" if wrong else "ok", text + (f"; not in {', '.join(wrong[:4])}" if wrong else "")))
+        lines += [] if self.universal else extrinsics_line(self.split, _views_apart(self._cuts))
         uneven = [f"{made.clip.name} ({1 - made.even:.0%} of its frames)" for made in self._cuts if made.even < 1]
         if uneven:
             lines.append(("warning", f"{self.split}: bones of the universal skeleton are no constant multiple in {', '.join(uneven[:4])}"))
         return lines
+
+
+def _views_apart(cuts: Sequence[Cut]) -> list[str]:
+    """Views of the train set whose people stand elsewhere in the room than in the others of their sequence, see ``apart``."""
+    wrong = []
+    for _, group in groupby((made for made in cuts if made.clip.split == "train"), key=lambda made: made.clip.folder):
+        wrong += apart({made.clip.name: (made.frames, partial(_in_room, made)) for made in group})
+    return wrong
+
+
+def _in_room(made: Cut, rows: np.ndarray) -> np.ndarray:
+    """The joints (n, J, 3) m of some rows of a view in the world."""
+    pose = made.camera.world_to_camera
+    return (made.joints[rows] - pose[:3, 3]) @ pose[:3, :3]
 
 
 def _unexpected(root: Path) -> list[str]:
