@@ -55,6 +55,7 @@ class ScoreRule:
     on_failure: Literal["mean-pose", "nan", "error"]
     pa_scale: Literal["fitted", "one"] = "fitted"
     gt_joints: Literal["body-if-any", "body", "annotated"] = "body-if-any"
+    flips: Literal["own", "none"] = "own"
     accepts: tuple[str, ...] = ()
     pck_joints: tuple[str, ...] = ()
     pck_mm: float = 150.0

@@ -75,6 +75,25 @@ def plain(bodies, tmp_path_factory):
     return evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, out), out
 
 
+class Flipping(FakeModel):
+    """Answers otherwise where it may look into the mirror."""
+
+    def predict(self, batch):
+        return super().predict(dataclasses.replace(batch, crops=255 - batch.crops))
+
+    def without_flips(self):
+        return FakeModel(self.bodies)
+
+
+class TestFlips:
+    def test_a_protocol_without_flips_takes_the_model_without(self, bodies, plain, tmp_path):
+        own = evaluate(Flipping(bodies), protocol_of(), FakeDataset(), bodies, tmp_path / "own")
+        none = evaluate(Flipping(bodies), protocol_of(flips="none"), FakeDataset(), bodies, tmp_path / "none")
+        assert scores(none) == scores(plain[0])
+        assert scores(own) != scores(plain[0])
+        assert none.protocol["content"]["score"]["flips"] == "none"
+
+
 class TestNumbers:
     def test_each_metric_of_one_person_by_its_definition(self, bodies, tmp_path):
         dataset, model = FakeDataset(), FakeModel(bodies)

@@ -182,6 +182,24 @@ def test_no_answer_depends_on_the_names_of_the_samples(weights, bodies):
     assert same(model.predict(batch), model.predict(renamed))
 
 
+class TestFlips:
+    @pytest.mark.parametrize("name", ["hybrik", "niki"])
+    def test_without_flips_the_crop_alone_counts(self, name, weights, bodies, tmp_path):
+        flipping = HybrikConfig.from_record(SMALL_HYBRIK.to_record() | {"flip": True})
+        files = [small_hybrik(tmp_path / "flipping.safetensors", flipping), *([weights["niki"]] if name == "niki" else [])]
+        plain_files = [weights["hybrik"], *files[1:]]
+        model, plain = (load_model(name, weights=some, bodies=bodies, device=CPU) for some in (files, plain_files))
+        batch = batch_of(3)
+        before = model.predict(batch)
+        assert same(model.without_flips().predict(batch), plain.predict(batch))
+        assert not same(before, plain.predict(batch))
+        assert same(model.predict(batch), before)
+
+    def test_a_model_that_takes_none_is_itself(self, bodies):
+        model = load_model("mean-pose", bodies=bodies, device=CPU)
+        assert model.without_flips() is model
+
+
 def test_translation_puts_the_pelvis_where_the_network_saw_it(weights, bodies):
     model = load_model("hybrik", weights=[weights["hybrik"]], bodies=bodies, device=CPU)
     batch = batch_of(2)

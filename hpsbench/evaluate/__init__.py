@@ -60,6 +60,8 @@ def evaluate(
     PredictionError for answers that cannot be scored, and whatever the dataset raises.
     """
     where = pick_device(device)
+    if protocol.score.flips == "none" and isinstance(model, Model):
+        model = model.without_flips()
     if protocol.agora is not None and (generated is not None or tuple(shard) != (0, 1)):
         raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
     frames, all_ids = _selected_frames(dataset, limit, shard), dataset.ids

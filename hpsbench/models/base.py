@@ -1,5 +1,6 @@
 """What a model is, how one is found by name or file, and the networks that come from checkpoints."""
 
+import copy
 import hashlib
 import importlib.util
 import sys
@@ -45,6 +46,17 @@ class Model:
     def predict(self, batch: ViewBatch) -> Prediction:
         """The answer for a batch, on its device."""
         raise NotImplementedError
+
+    def without_flips(self) -> "Model":
+        """The same model, answering without an average over the crop and its mirror image; itself where it takes none."""
+        return self
+
+
+def unflipped(net: nn.Module) -> nn.Module:
+    """A network of the same weights whose configuration has no flip test."""
+    net = copy.copy(net)
+    net.config = replace(net.config, flip=False)
+    return net
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 Source: Li et al., HybrIK: A Hybrid Analytical-Neural Inverse Kinematics Solution for 3D Human Pose and Shape Estimation, CVPR 2021.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks
+from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, unflipped
 from hpsbench.models.ik.analytic import AnalyticIK
 from hpsbench.models.nets.hybrik_net import crop_state, true_camera
 from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
@@ -41,6 +42,11 @@ class Hybrik(Model):
         answer = in_blocks(self._block, batch)
         finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
         return Prediction(failed=~finite, skeleton="j29", **answer)
+
+    def without_flips(self) -> Model:
+        model = copy.copy(self)
+        model.net = unflipped(self.net)
+        return model
 
     def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
         state = crop_state(self.net, batch, refine=self.net.config.refine, pose=self.naive.posed)

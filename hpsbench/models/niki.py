@@ -3,6 +3,7 @@
 Source: Li et al., NIKI: Neural Inverse Kinematics with Invertible Neural Networks for 3D Human Pose and Shape Estimation, CVPR 2023.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, joint_sha256
+from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, joint_sha256, unflipped
 from hpsbench.models.ik.analytic import AnalyticIK
 from hpsbench.models.ik.niki import NikiOneStage, placed_translation, projected_uv
 from hpsbench.models.nets.hybrik_net import HybrikState, crop_geometry, crop_state, true_camera
@@ -48,6 +49,11 @@ class Niki(Model):
         answer = in_blocks(self._block, batch)
         finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
         return Prediction(failed=~finite, **answer)
+
+    def without_flips(self) -> Model:
+        model = copy.copy(self)
+        model.net = unflipped(self.net)
+        return model
 
     def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
         state = crop_state(self.net, batch, refine=self.refine, pose=self.solver.posed)
