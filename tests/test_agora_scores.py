@@ -544,6 +544,18 @@ class TestProtocols:
         with pytest.raises(ProtocolError, match=r"'3dpw-test\.v1' has no table \[agora\].*Take agora-validation"):
             score_folder(folder, load_protocol("3dpw-test"), agora, tmp_path / "out")
 
+    def test_several_cases(self, folder, agora, file, run, tmp_path):
+        """Two windows for each person: neither a folder nor a model is scored."""
+        own = tmp_path / "mine.toml"
+        crop = '[[occluders]]\nkind = "vertical-crop"\nbox_scale = 1.0\nfactor = 0.5\ndraws = 2\n'
+        own.write_text(f'name = "mine"\nversion = 1\nwhat = "w"\nsource = "s"\nbase = "agora-validation"\n{crop}')
+        for model in (folder, file):
+            words = ("--protocol", own, "--data", agora, "--body", "openhps", "--out", tmp_path / "out")
+            status, _, err = run("eval", "--model", f"predictions:{model}", *words)
+            assert status == 1
+            assert "hides each person in 2 ways" in err
+            assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize(
         ("table_of", "change", "said"),
         [

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpsbench.errors import ProtocolError
 from hpsbench.evaluate.agora_vertices import BodyVertices
 from hpsbench.evaluate.rows import Rows
 from hpsbench.evaluate.run import RunFolder
@@ -26,6 +27,15 @@ _OTHER_JOINTS = {
     "face": ("neck", *(f"landmark{k}" for k in range(51))),
 }
 _FULL_BODY = "full_body"
+
+
+def check_one_case(protocol: Protocol) -> None:
+    """Raises ProtocolError for a protocol that hides each person in several ways: AGORA's scores find or miss each person once."""
+    if len(protocol.cases) > 1:
+        raise ProtocolError(
+            f"Protocol '{protocol.id}' hides each person in {len(protocol.cases)} ways, the first is '{protocol.cases[0]}', but AGORA's "
+            "scores find or miss each person once. Take occluders of one case, or the table [agora] out."
+        )
 
 
 def agora_columns(model: str) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from hpsbench.datasets.agora import Agora
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.errors import DataError, PredictionError, ProtocolError
 from hpsbench.evaluate.about import device_name, identity_of
-from hpsbench.evaluate.agora import agora_columns, agora_protocol, finish_run
+from hpsbench.evaluate.agora import agora_columns, agora_protocol, check_one_case, finish_run
 from hpsbench.evaluate.agora_vertices import body_vertices
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
@@ -49,8 +49,9 @@ def score_boxes(
 
     All as ``evaluate`` has it, which calls this; ``ids`` are the samples and ``about`` the known part of the result. Only people with an
     image and a box can be asked for: ``frames`` of the result counts the others. Raises DataError for another dataset than AGORA with
-    SMPL's fits, ProtocolError for a protocol of SMPL-X's scores.
+    SMPL's fits, ProtocolError for a protocol of SMPL-X's scores or of several cases.
     """
+    check_one_case(protocol)
     if "smplx" in protocol.score.joints:
         raise ProtocolError(
             f"Protocol '{protocol.id}' scores SMPL-X's meshes, hands and faces, with which no model answers that is given boxes. Give a "

@@ -15,7 +15,7 @@ from hpsbench.datasets.base_agora_predictions import AgoraPredictions, load_imag
 from hpsbench.datasets.base_agora_tables import AgoraPeople, has_hands, load_people
 from hpsbench.errors import DataError, PredictionError, ProtocolError
 from hpsbench.evaluate.about import identity_of
-from hpsbench.evaluate.agora import agora_columns, agora_protocol, finish_run, value_rows
+from hpsbench.evaluate.agora import agora_columns, agora_protocol, check_one_case, finish_run, value_rows
 from hpsbench.evaluate.agora_vertices import TITLES, VERTICES, BodyVertices, body_vertices
 from hpsbench.evaluate.rows import Rows, joined
 from hpsbench.evaluate.run import RunFolder, versions
@@ -43,14 +43,15 @@ def score_folder(folder: Path, protocol: Protocol, root: Path, out: Path, *, bod
 
     ``root`` is AGORA's folder; its images are not needed, and everybody evaluated in the tables counts. ``bodies``: for vertices by
     skinning weights, and for files that give SMPL's parameters in place of a mesh; else AGORA's lists of vertices may lie in their folder,
-    and they decide no number. Raises what ``body_vertices`` and ``match_folder`` do, ProtocolError for a protocol without AGORA's scores,
-    DataError where nobody is evaluated, and ResultError where ``out`` belongs to another run; then nothing is written.
+    and they decide no number. Raises what ``body_vertices`` and ``match_folder`` do, ProtocolError for a protocol without AGORA's scores
+    or of several cases, DataError where nobody is evaluated, and ResultError where ``out`` belongs to another run; then nothing is written.
     """
     if protocol.agora is None:
         raise ProtocolError(
             f"Protocol '{protocol.id}' has no table [agora], but {folder} is a folder of AGORA's prediction files. Take agora-validation "
             "or another protocol with that table, or give the predictions as one file by sample id."
         )
+    check_one_case(protocol)
     kind = load_plugin("dataset", protocol.data.dataset)
     tables = kind.tables(root, protocol.data.split)
     vertices = body_vertices(protocol.agora, kind.model, root, bodies)
