@@ -272,6 +272,17 @@ class TestBanks:
         assert object_bank(str(BANK)).names == ("round", "tall")
         assert object_bank("voc") is object_bank(str(BANK))
 
+    @pytest.mark.parametrize("name", ["sarandi-objects", "sarandi-mixture"])
+    def test_the_one_that_ships_serves(self, name):
+        protocol, sample = load_protocol(name), person()
+        plan = make_plan(sample, protocol, [sample], case=protocol.cases[4])
+        params, bank = plan.occlusions[0].params, load_bank("hpsbench")
+        assert (params["bank"], params["bank_sha256"]) == ("hpsbench", bank.sha256[:16])
+        things = [thing for thing in params.get("objects", params.get("shapes")) if "object" in thing]
+        assert things
+        assert {thing["object"] for thing in things} <= set(bank.names)
+        assert hidden_by(plan, sample).coverage_box > 0
+
     def test_plans_of_another_bank_are_refused(self):
         plan = canvas_plan(pasted(("round", (0, 0), (40, 30)), bank={"bank": "voc", "bank_sha256": "0" * 16}), "pasted-objects")
         with pytest.raises(DataError, match="are not those that the plan was made with"):

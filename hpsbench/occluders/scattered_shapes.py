@@ -150,6 +150,7 @@ class ScatteredShapes(Occluder):
     def plan(self, target: Target, params: ScatteredShapesParams) -> Occlusion:
         """Shapes until the case's level is met; one that overshoots is drawn and left out. The levels of one draw see the same shapes.
 
+        "coverage" is the share of the person's box that was reached, by px of the canvas (whole px of the image may tell another).
         Raises NotPossible where the level is not met, or nothing of the person's box lies on the canvas.
         """
         choice, canvas = target.choice, target.canvas(params.canvas_side, params.canvas_scale)
