@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 
 from hpsbench import __version__
+from hpsbench.body.bodies import Bodies
+from hpsbench.body.silhouette import silhouette_of
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import HpsbenchError, ResultError
 from hpsbench.generated import (
@@ -49,7 +51,7 @@ Progress = Callable[[int, int], None]
 _PARTS, _RUN = "parts", "run.json"
 _FRAMES_TO_A_PART = 64
 _WAITING_TO_A_WORKER = 3
-_SHARED = ("format", "version", "protocol", "dataset", "with_images")
+_SHARED = ("format", "version", "protocol", "dataset", "with_images", "with_masks")
 
 
 def generate(
@@ -58,18 +60,20 @@ def generate(
     out: Path | str,
     *,
     images: bool = False,
+    masks: Bodies | None = None,
     workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The manifest of the folder ``out``, filled with the plans of every sample (with ``images``, with its image too).
 
+    ``masks``: the bodies whose silhouettes are measured as well, for samples that have a body; some hundredths of a second for each.
     ``shard`` (index, number) does one part of the frames, to be joined by ``merge``. ``workers`` processes share the work, none
     or one: this process alone. A run that was killed goes on; one that is finished is left as it is. Raises ResultError where
     ``out`` belongs to another run or holds other files, and whatever the dataset raises.
     """
     out = Path(out)
-    identity = _identity(protocol, dataset, images, shard)
+    identity = _identity(protocol, dataset, images, masks, shard)
     frames = _of_shard(dataset.frames(), shard)
     total = sum(map(len, frames))
     if _finished(out, identity):
@@ -79,7 +83,7 @@ def generate(
     left = [k for k in range(len(parts)) if not _part(out, k, PLANS).is_file()]
     done = total - sum(len(frame) for k in left for frame in parts[k])
     _report(progress, done, total)
-    for k in _work(_Writer(protocol, dataset, out, images), [(k, parts[k]) for k in left], workers):
+    for k in _work(_Writer(protocol, dataset, out, images, masks), [(k, parts[k]) for k in left], workers):
         done += sum(map(len, parts[k]))
         _report(progress, done, total)
     counts = {"total": dataset.counts.total, "kept": dataset.counts.kept, "dropped": dict(dataset.counts.dropped)}
@@ -100,7 +104,7 @@ def _of_shard(frames: list[list[int]], shard: tuple[int, int]) -> list[list[int]
     return frames[index * len(frames) // number : (index + 1) * len(frames) // number]
 
 
-def _identity(protocol: Protocol, dataset: Dataset, images: bool, shard: tuple[int, int]) -> dict[str, Any]:
+def _identity(protocol: Protocol, dataset: Dataset, images: bool, masks: Bodies | None, shard: tuple[int, int]) -> dict[str, Any]:
     """What two runs share whose parts fit together."""
     return {
         "format": FORMAT,
@@ -108,6 +112,7 @@ def _identity(protocol: Protocol, dataset: Dataset, images: bool, shard: tuple[i
         "protocol": {"id": protocol.id, "sha256": protocol.sha256, "content": protocol.content},
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "with_images": images,
+        "with_masks": "" if masks is None else masks.fingerprint,
         "shard": list(shard),
     }
 
@@ -167,6 +172,7 @@ class _Writer:
     dataset: Dataset
     out: Path
     images: bool
+    masks: Bodies | None
 
     @cached_property
     def planner(self) -> Planner:
@@ -179,7 +185,8 @@ class _Writer:
         for frame in frames:
             samples = [self.dataset[i] for i in frame]
             planned = [(plan, sample) for sample in samples for plan in self.planner.all(sample)]
-            plans += [canonical(plan_record(plan, sample)) for plan, sample in planned]
+            shapes = {} if self.masks is None else {sample.id: silhouette_of(sample, self.masks) for sample in samples}
+            plans += [canonical(plan_record(plan, sample, shapes.get(sample.id))) for plan, sample in planned]
             if self.images:
                 views += [canonical(record) for record in self._write_images(planned)]
         if self.images:

@@ -2,7 +2,8 @@
 
 manifest.json      the protocol in full, the data's fingerprint, counts and hashes
 plans.jsonl.gz     a plan per line, in the dataset's order and each sample's cases, with what it hid: "coverage" (of the window or the
-                   person's box), "coverage_canvas", "coverage_box", "occluded" and "outside" joints
+                   person's box), "coverage_canvas", "coverage_box", where asked for "coverage_mask" (of the true mesh's
+                   silhouette), "occluded" and "outside" joints
 images.jsonl.gz    where images were written: per line an image's file, hash and size, and the box, window and camera in it
 images/<id>.png    the image that a model gets, of a protocol with cases <id>@<case>.png; of occluders of crop space the canvas alone
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from hpsbench.body.silhouette import Silhouette
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ResultError
 from hpsbench.image import read_image
@@ -44,17 +46,22 @@ def zipped(text: bytes) -> bytes:
     return memory.getvalue()
 
 
-def plan_record(plan: OcclusionPlan, sample: Sample) -> dict[str, Any]:
-    """A line of plans.jsonl.gz: the plan, and what it hid of its sample."""
-    hidden = hidden_by(plan, sample)
+def plan_record(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None = None) -> dict[str, Any]:
+    """A line of plans.jsonl.gz: the plan, and what it hid of its sample (with a ``silhouette``, of that too)."""
+    hidden = hidden_by(plan, sample, silhouette)
     names = np.array(joint_names(sample.truth.skeleton))
-    return json.loads(plan.to_json()) | {
-        "coverage": round(hidden.coverage, 6),
-        "coverage_canvas": round(hidden.coverage_canvas, 6),
-        "coverage_box": round(hidden.coverage_box, 6),
-        "occluded": names[hidden.occluded].tolist(),
-        "outside": names[hidden.outside].tolist(),
-    }
+    of_mask = {} if hidden.coverage_mask is None else {"coverage_mask": round(hidden.coverage_mask, 6)}
+    return (
+        json.loads(plan.to_json())
+        | of_mask
+        | {
+            "coverage": round(hidden.coverage, 6),
+            "coverage_canvas": round(hidden.coverage_canvas, 6),
+            "coverage_box": round(hidden.coverage_box, 6),
+            "occluded": names[hidden.occluded].tolist(),
+            "outside": names[hidden.outside].tolist(),
+        }
+    )
 
 
 def view_record(view: View, plan: OcclusionPlan) -> dict[str, Any]:

@@ -6,13 +6,14 @@ apply_to_crop(crop, plan, square)        those of crop space, on what a model wa
 hidden = hidden_by(plan, sample)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 from torch import Tensor
 
+from hpsbench.body.silhouette import Silhouette
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ProtocolError
 from hpsbench.image import crop_square, cut
@@ -183,7 +184,7 @@ def crop_view(view: View, plan: OcclusionPlan, side: int) -> View:
     return View(read, f"{view.image_key}#{plan.view_id}", bbox, to_crop @ np.asarray(seen.intrinsics, dtype=np.float64), whole)
 
 
-def hidden_by(plan: OcclusionPlan, sample: Sample) -> Hidden:
+def hidden_by(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None = None) -> Hidden:
     """What a plan hid of a sample (as the dataset gave it: the joints are those of the whole image).
 
     A joint is outside where its projection lies beyond the image or the window, occluded where it lies inside and its pixel is
@@ -206,6 +207,7 @@ def hidden_by(plan: OcclusionPlan, sample: Sample) -> Hidden:
         coverage=_covered(plan, box, None) if window is None else within_canvas,
         coverage_canvas=within_canvas,
         coverage_box=within_box,
+        coverage_mask=None if silhouette is None else _masked(plan, silhouette, window),
     )
 
 
@@ -242,14 +244,31 @@ def _under(plan: OcclusionPlan, points: np.ndarray) -> np.ndarray:
 def _covered(plan: OcclusionPlan, raster: Raster, window: np.ndarray | None) -> float:
     """The share of a raster of the image that occluders hide or, where there is a window, that lies outside of it."""
     stencils, count = list(_stencils(plan, raster)), raster.width * raster.height
-    seen = (0, 0, raster.width, raster.height) if window is None else raster.pixels(tuple(window)) or (0, 0, 0, 0)
-    beyond = count - _area(seen)
+    seen = _seen(raster, window)
     if all(stencil.alpha is None for stencil in stencils) and len(stencils) < 2:
-        return (beyond + sum(_area(overlap(stencil.box, seen)) for stencil in stencils)) / count
-    covered = np.zeros((raster.height, raster.width), dtype=bool)
+        return (count - _area(seen) + sum(_area(overlap(stencil.box, seen)) for stencil in stencils)) / count
+    return float(_hidden_pixels(stencils, raster, seen).mean())
+
+
+def _masked(plan: OcclusionPlan, silhouette: Silhouette, window: np.ndarray | None) -> float:
+    """The share of a silhouette's pixels that occluders hide or that lie outside of the window."""
+    height, width = silhouette.mask.shape
+    raster = Raster(*silhouette.corner, 1, width, height)
+    return float(_hidden_pixels(_stencils(plan, raster), raster, _seen(raster, window))[silhouette.mask].mean())
+
+
+def _seen(raster: Raster, window: np.ndarray | None) -> IntBox:
+    """The pixels of a raster that a window shows."""
+    return (0, 0, raster.width, raster.height) if window is None else raster.pixels(tuple(window)) or (0, 0, 0, 0)
+
+
+def _hidden_pixels(stencils: Iterable[Stencil], raster: Raster, seen: IntBox) -> np.ndarray:
+    """Which pixels (H, W) of a raster stencils hide, or lie outside of ``seen``: bool."""
+    hidden = np.ones((raster.height, raster.width), dtype=bool)
+    hidden[seen[1] : seen[3], seen[0] : seen[2]] = False
     for stencil in stencils:
-        stencil.mark(covered)
-    return (beyond + int(np.count_nonzero(covered[seen[1] : seen[3], seen[0] : seen[2]]))) / count
+        stencil.mark(hidden)
+    return hidden
 
 
 def _area(box: IntBox | None) -> int:

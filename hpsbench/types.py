@@ -170,7 +170,8 @@ class Hidden:
 
     ``occluded`` (J,) bool: joints of the truth's skeleton under an occluder; ``outside`` (J,) bool: joints outside the new
     view. ``coverage``: share of the window, of the person's box where there is no window, that occluders cover; ``coverage_canvas``: of
-    the window, else the canvas, else the image; ``coverage_box``: of the person's box, hidden or outside the window.
+    the window, else the canvas, else the image; ``coverage_box``: of the person's box, hidden or outside the window; ``coverage_mask``: of
+    the person's silhouette, likewise, None where none was given.
     """
 
     occluded: np.ndarray
@@ -178,6 +179,7 @@ class Hidden:
     coverage: float
     coverage_canvas: float
     coverage_box: float
+    coverage_mask: float | None = None
 
 
 @dataclass(frozen=True)

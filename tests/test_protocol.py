@@ -13,6 +13,14 @@ from hpsbench.store import sha256_of_bytes
 
 # A changed hash is a changed measurement: give the protocol a new version, and pin that here.
 PINNED = {
+    "3doh-niki.v1": "875559c7394bfde3b77e8050c87d84aac0a57550032827582d3a7b09ce534356",
+    "3doh-pare.v1": "5d89a44e9789bf9f28fa3d4d43668ba576066a0f3b14fc2325f71d505a8aad7d",
+    "3dpw-niki-16.v1": "09e075e4362d1126b4a75c56a2e5f70a596de98d04ca153f814c78100dc554ae",
+    "3dpw-vibe.v1": "f050ac37674d1e1f6f75ffae9d2233120b96bb2ad851de35871830064ab29f5f",
+    "emdb-1.v1": "c5371456f1e9dfe074d97433d84dafb6efb6b653db47d222c382a24f595aacdd",
+    "h36m-p1-rootnet.v2": "a158abd73a4296f9780ad90c8b12e89f2733e380e86600546fa10e26e4c52d1a",
+    "h36m-p1-spin-masks.v1": "ba5ced8007fdf918f893f095d4593718a1aff6bcca42f7613a53a975157b3945",
+    "h36m-p2-spin-masks.v1": "4dd6654e9e1ddeb77479a37d0624d07958e305a0d88b1721230ed49029bcf493",
     "3dpw-advocc-40.v1": "b16a0d3046b988eb5ce5992deac82f7bf553c1ad5965f22dd20bdd47fc8d1ee0",
     "3dpw-advocc-80.v1": "d1347c542c6906fefb13a47f6b5193e4c7559b63c9f43905aca33a2ac4e6bfeb",
     "3dpw-xocc-patch.v1": "9128262432affaea2aa5d5e10266198a38a5f55ed88cb14ec651bbc832217b66",
@@ -59,7 +67,6 @@ PINNED = {
     "h36m-occluded.v1": "01c5c16caa92ee1bb7447563b90f32b8a32e2ff6a7fedc1f8da50e629a4a621d",
     "h36m-p1-hmr.v1": "957d071c739e19e7b45ce5df0d43661784145e7a0162d859e54036385e1ed0b0",
     "h36m-p1-lifting.v1": "31491db44762154a4fe13ec7d749cf4ba741b5fb6c32a1fc3278d19076fb7479",
-    "h36m-p1-rootnet.v1": "952d31f9278a9690c91a34c93bab781f245dd5c4f0e38cd7fe3bf247f0722663",
     "h36m-p1-spin.v1": "e186db304737cbb124c422dfd10523936b05619d58f1dbc596f48e77bbaa3b99",
     "h36m-p2-fits.v1": "cfea8e0236d9a8feeda4c976d2d430035148152051d44bc4585cd2e809954efc",
     "h36m-p2-hmr.v1": "b5985dd16623c892684ed0b539d29d844ba1595fd2134f0091208e5c7c5d6bfc",

@@ -22,9 +22,14 @@ images_option = click.option(
 )
 
 
+masks_option = click.option(
+    "--masks", is_flag=True, help="Measure how much of each person's silhouette is hidden, too (true bodies; some ms a person)."
+)
+
+
 def generate_options(command):
     """The options that ``generate`` and ``make-xocc`` share."""
-    for option in (shard_option, workers_option, images_option, out_option, body_option, data_option):
+    for option in (shard_option, workers_option, masks_option, images_option, out_option, body_option, data_option):
         command = option(command)
     return command
 
@@ -38,12 +43,14 @@ def generate_command(name: str | None, **settings) -> None:
 
 
 def run_generate(
-    name: str | None, embedded: str, *, data: Path | None, body: Path | None, out: Path, images: bool, workers: int, shard
+    name: str | None, embedded: str, *, data: Path | None, body: Path | None, out: Path, images: bool, masks: bool, workers: int, shard
 ) -> None:
     """What ``generate`` and ``make-xocc`` do with their options."""
     from hpsbench.generate import generate
 
     protocol = protocol_for(name, data, embedded)
-    dataset = dataset_for(protocol, data, body_for(protocol.data.dataset, body))
-    manifest = generate(protocol, dataset, out, images=images, workers=workers, shard=shard, progress=progress_bar("generate"))
+    bodies = body_for(protocol.data.dataset, body)
+    dataset = dataset_for(protocol, data, bodies)
+    how = {"workers": workers, "shard": shard, "progress": progress_bar("generate")}
+    manifest = generate(protocol, dataset, out, images=images, masks=bodies if masks else None, **how)
     talk(f"{manifest['counts']['written']} plans{' and images' if images else ''} in {out}. Next: hpsbench verify {out}")
