@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DEMO := demo
 RUNS ?= runs
-PEOPLE := 24000
+PEOPLE := 27000
 
 .PHONY: demo test bench lint weights clean
 
@@ -29,7 +29,7 @@ bench: $(READY)
 
 # The bundled weights, from nothing, into $(RUNS): about two and a half hours on two cores. Killed, it goes on.
 weights: $(READY)
-	$(BIN)/hpsbench make-openhps --people $(PEOPLE) --seed 2 --split train --out $(RUNS)/openhps-train
+	$(BIN)/hpsbench make-openhps --people $(PEOPLE) --seed 7 --split train --out $(RUNS)/openhps-train
 	$(BIN)/hpsbench train hybrik --data $(RUNS)/openhps-train --out $(RUNS)/hybrik
 	$(BIN)/hpsbench train niki --data $(RUNS)/openhps-train --hybrik $(RUNS)/hybrik/hybrik.openhps.safetensors --out $(RUNS)/niki
 

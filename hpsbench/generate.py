@@ -24,7 +24,7 @@ from hpsbench import __version__
 from hpsbench.body.bodies import Bodies
 from hpsbench.body.silhouette import silhouette_of
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import HpsbenchError, ResultError
+from hpsbench.errors import DataError, HpsbenchError, ResultError
 from hpsbench.generated import (
     FORMAT,
     IMAGE_LINES,
@@ -73,6 +73,8 @@ def generate(
     ``out`` belongs to another run or holds other files, and whatever the dataset raises.
     """
     out = Path(out)
+    if not len(dataset):
+        raise DataError(f"{dataset.name}/{dataset.split} has nobody to hide: {dataset.counts}. Check the data and the frame rule.")
     identity = _identity(protocol, dataset, images, masks, shard)
     frames = _of_shard(dataset.frames(), shard)
     total = sum(map(len, frames))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpsbench.errors import PredictionError
-from hpsbench.metrics.agora import AgoraImage, agora_errors, agora_scores, box_iou, match_people, only_bfh, parts_of
+from hpsbench.metrics.agora import AgoraImage, agora_errors, agora_scores, box_iou, match_people, parts_of
 
 RNG = np.random.default_rng(11)
 BODY = RNG.normal(0, 0.3, (45, 3))
@@ -303,9 +303,3 @@ class TestBadInput:
     def test_model(self):
         with pytest.raises(ValueError, match="'smpl' or 'smplx'"):
             parts_of("mano")
-
-
-def test_only_bfh(scene):
-    names = ["ag_validationset_3dpeople_body_hdri_5_10_00001", "ag_validationset_axyz_smplx_5_10_00001"]
-    images = [scene, *(replace(scene, name=name) for name in names)]
-    assert [image.name for image in only_bfh(images)] == [scene.name, names[1]]

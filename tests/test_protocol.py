@@ -13,6 +13,8 @@ from hpsbench.store import sha256_of_bytes
 
 # A changed hash is a changed measurement: give the protocol a new version, and pin that here.
 PINNED = {
+    "agora-validation-smplx.v1": "dcb9d6faa2054308868ac0c19a8c6add28f1fbf614b51ac38374576c15d4656e",
+    "agora-validation-smplx-plain.v1": "84edd540294b36a6d819d50daa65ef726646412831f7e75221e27920318e83ea",
     "3doh-niki.v1": "875559c7394bfde3b77e8050c87d84aac0a57550032827582d3a7b09ce534356",
     "3doh-pare.v1": "5d89a44e9789bf9f28fa3d4d43668ba576066a0f3b14fc2325f71d505a8aad7d",
     "3dpw-niki-16.v1": "09e075e4362d1126b4a75c56a2e5f70a596de98d04ca153f814c78100dc554ae",

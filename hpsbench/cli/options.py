@@ -21,7 +21,7 @@ body_option = click.option(
     "--body",
     type=click.Path(path_type=Path),
     envvar="HPSBENCH_BODY",
-    help="The folder of SMPL body files [env: HPSBENCH_BODY; default: the embedded body].",
+    help="The folder of SMPL body files [env: HPSBENCH_BODY; default: the embedded body; none for AGORA's meshes].",
 )
 out_option = click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write to.")
 workers_option = click.option(

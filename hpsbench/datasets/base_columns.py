@@ -19,7 +19,8 @@ class SampleColumns:
 
     The arrays have a row of what ``View`` and ``Truth`` hold: ``boxes_xyxy`` (R, 4), ``intrinsics`` (R, 3, 3) or R times one (3, 3),
     ``joints`` (R, J, 3), ``joints2d`` (R, J, 2), ``valid`` (R, J), ``rotvecs`` (R, 24, 3), ``betas`` (R, 10), ``trans`` (R, 3),
-    ``keypoints2d`` (R, K, 3) and R ``genders``. ``read`` gives the image of a frame number. A first record is made through the types' own
+    ``keypoints2d`` (R, K, 3) and R ``genders``; ``rotvecs``, ``betas`` and ``trans`` may be lists with None for those who have no body.
+    ``read`` gives the image of a frame number. A first record is made through the types' own
     checks, and all rows of a column have one shape: so none of the others can fail them. Raises ValueError where a column is of another
     length or shape.
     """

@@ -106,11 +106,6 @@ def parts_of(model: str, vertex_ids: Mapping[str, np.ndarray] | None = None) -> 
     )
 
 
-def only_bfh(images: Sequence[AgoraImage]) -> list[AgoraImage]:
-    """The images whose scans were fitted with hands and face, by name: those that AGORA scores SMPL-X on."""
-    return [image for image in images if "bfh" in image.name or "smplx" in image.name]
-
-
 @dataclass(frozen=True)
 class Matching:
     """``pairs`` (prediction, person); ``misses``: evaluated people without a prediction; ``false_positives``: predictions of nobody."""

@@ -13,9 +13,12 @@ from hpsbench.types import Result
 PUBLISHED_DATA = {
     "3dpw-test": ("3DPW", "test"),
     "3dpw-niki": ("3DPW", "test"),
+    "3dpw-niki-16": ("3DPW", "test"),
     "3dpw-xocc": ("3DPW-XOCC", "test"),
     "3dpw-occ": ("3DPW-OCC", "test"),
     "3doh-test": ("3DOH", "test"),
+    "3doh-pare": ("3DOH", "test"),
+    "3doh-niki": ("3DOH", "test"),
 }
 
 
