@@ -14,7 +14,7 @@ FLOORS = [
     {"protocol"},
     {"occlude"},
     {"generated"},
-    {"evaluate", "generate", "sensitivity", "check", "report", "train"},
+    {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train"},
     {"cli"},
     {"__main__"},
 ]
