@@ -1,0 +1,172 @@
+"""Errors of video models against the time since an occlusion began, and how long a model needs to recover once it is over.
+
+Both come from one table: an error for each frame, its track and frame number, and what the plans of ``temporal`` occluders say of the
+frame: how long ago the last onset was ("onset"), how long that occlusion lasts ("duration"). Time is counted in frame numbers; a frame that
+is missing, or whose error is NaN, is not measured and counts nowhere.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Course:
+    """Mean errors by time: ``times`` (T,) frames since the onset, below 0 before it; ``means`` (T,), NaN where ``counts`` (T,) is 0."""
+
+    times: np.ndarray
+    means: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How long it took after each occlusion (E,), of track ``tracks[i]`` with its onset at frame ``onsets[i]``.
+
+    ``times``: frames from the first one after the end to the first one whose error is back (0: at once); NaN where there is none.
+    ``censored``: not back by the last measured frame before the next onset, or none was measured after the end; its time is longer than
+    ``followed``: frames from the first one after the end up to and with the last measured one. ``no_baseline``: nothing was measured
+    before the onset to compare with; neither recovered nor censored.
+    """
+
+    tracks: tuple[str, ...]
+    onsets: np.ndarray
+    times: np.ndarray
+    censored: np.ndarray
+    no_baseline: np.ndarray
+    followed: np.ndarray
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many occlusions were "recovered" from, "censored" and without a "baseline"."""
+        recovered = int(np.count_nonzero(~np.isnan(self.times)))
+        return {"recovered": recovered, "censored": int(self.censored.sum()), "no_baseline": int(self.no_baseline.sum())}
+
+    @property
+    def mean(self) -> float:
+        """The mean time of those that recovered, NaN where none did: too short by what the censored ones lack, so read it by ``counts``."""
+        times = self.times[~np.isnan(self.times)]
+        return float(times.mean()) if len(times) else float("nan")
+
+    def share_by(self, time: int) -> float:
+        """The share back by ``time`` frames after the end, of the occlusions with a baseline that were followed so long; NaN of none.
+
+        Those followed for less are left out whether they recovered or not, or quick recoveries alone would count of them.
+        """
+        known = ~self.no_baseline & (self.followed > time)
+        return float((self.times[known] <= time).mean()) if known.any() else float("nan")
+
+
+@dataclass(frozen=True)
+class _Occlusion:
+    """One occlusion as measured frames show it, in order of time.
+
+    ``end``: the frame after its last one. ``frames`` and ``errors`` (n,): those from the end of the one before to before the next onset.
+    """
+
+    track: str
+    onset: int
+    end: int
+    frames: np.ndarray
+    errors: np.ndarray
+
+    def part(self, first: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+        """The frames from ``first`` to before ``end``, and their errors."""
+        some = (self.frames >= first) & (self.frames < end)
+        return self.frames[some], self.errors[some]
+
+
+def error_since_onset(
+    errors: np.ndarray, tracks: Sequence[str], frames: np.ndarray, since: np.ndarray, durations: np.ndarray, *, before: int, after: int
+) -> Course:
+    """Mean ``errors`` (N,), in their unit, at each time from ``before`` frames before an onset to ``after`` frames after it.
+
+    ``since`` (N,): frames since the last onset, NaN before the first one; ``durations`` (N,): how long that occlusion lasts. At a time of 0
+    or more stand the frames whose last onset was so long ago; below 0 frames without occlusion alone, of which one that lies between two
+    occlusions counts at both of its times. The mean is over frames. Raises ValueError where rows do not fit together.
+    """
+    places: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
+    values: list[np.ndarray] = [np.zeros(0)]
+    for occlusion in _occlusions(errors, tracks, frames, since, durations):
+        at, found = occlusion.part(occlusion.onset - before, occlusion.onset + after + 1)
+        places.append(at - occlusion.onset + before)
+        values.append(found)
+    times = np.arange(-before, after + 1)
+    place = np.concatenate(places)
+    counts = np.bincount(place, minlength=len(times))
+    sums = np.bincount(place, np.concatenate(values), minlength=len(times))
+    return Course(times, np.divide(sums, counts, out=np.full(len(times), np.nan), where=counts > 0), counts)
+
+
+def recovery(
+    errors: np.ndarray,
+    tracks: Sequence[str],
+    frames: np.ndarray,
+    since: np.ndarray,
+    durations: np.ndarray,
+    *,
+    before: int,
+    tolerance: float,
+) -> Recovery:
+    """How long after each occlusion an error is back: at most ``tolerance``, in the errors' unit, above the error before its onset.
+
+    That is the mean over the measured frames without occlusion among the last ``before`` ones. Rows as for ``error_since_onset``. Raises
+    ValueError where they do not fit together.
+    """
+    found = list(_occlusions(errors, tracks, frames, since, durations))
+    rows = [_recovered(occlusion, before, tolerance) for occlusion in found]
+    times, censored, no_baseline, followed = (np.array(column) for column in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 4
+    return Recovery(
+        tracks=tuple(occlusion.track for occlusion in found),
+        onsets=np.array([occlusion.onset for occlusion in found], dtype=np.int64),
+        times=times.astype(np.float64),
+        censored=censored.astype(bool),
+        no_baseline=no_baseline.astype(bool),
+        followed=followed.astype(np.int64),
+    )
+
+
+def _recovered(occlusion: _Occlusion, before: int, tolerance: float) -> tuple[float, bool, bool, int]:
+    """(time, censored, no baseline, followed) of one occlusion."""
+    after, errors = occlusion.part(occlusion.end, np.inf)
+    followed = int(after[-1]) - occlusion.end + 1 if len(after) else 0
+    baseline = occlusion.part(occlusion.onset - before, occlusion.onset)[1]
+    if not len(baseline):
+        return float("nan"), False, True, followed
+    back = after[errors <= baseline.mean() + tolerance]
+    return (float(back[0] - occlusion.end), False, False, followed) if len(back) else (float("nan"), True, False, followed)
+
+
+def _occlusions(
+    errors: np.ndarray, tracks: Sequence[str], frames: np.ndarray, since: np.ndarray, durations: np.ndarray
+) -> Iterator[_Occlusion]:
+    """The occlusions of all tracks, by track and onset: those that some row names as its last one."""
+    columns = {"errors": errors, "frames": frames, "since": since, "durations": durations}
+    values = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
+    for name, column in values.items():
+        if column.shape != (len(tracks),):
+            raise ValueError(f"{name}: expected one number for each of {len(tracks)} rows, but got shape {column.shape}.")
+    names = np.array(tracks, dtype=str)
+    for track in np.unique(names):
+        rows = np.flatnonzero(names == track)
+        yield from _of_track(str(track), *(column[rows] for column in values.values()))
+
+
+def _of_track(track: str, errors: np.ndarray, frames: np.ndarray, since: np.ndarray, durations: np.ndarray) -> Iterator[_Occlusion]:
+    if len(np.unique(frames)) < len(frames):
+        raise ValueError(f"Track '{track}' has two rows for one frame. Give one error for each frame (one case of a protocol).")
+    known = ~np.isnan(since)
+    if np.isnan(durations[known]).any():
+        raise ValueError(f"Track '{track}' has a row with a time since onset and no duration. Give both, as the plans do.")
+    ends = dict(sorted(zip((frames - since)[known].astype(np.int64).tolist(), durations[known].astype(np.int64).tolist(), strict=True)))
+    order = np.argsort(frames)
+    order = order[~np.isnan(errors[order])]
+    measured, values = frames[order].astype(np.int64), errors[order]
+    onsets, free_from = [*ends, np.inf], -np.inf
+    for onset, following in pairwise(onsets):
+        some = (measured >= free_from) & (measured < following)
+        end = onset + ends[onset]
+        yield _Occlusion(track, onset, end, measured[some], values[some])
+        free_from = end
