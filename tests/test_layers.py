@@ -14,7 +14,7 @@ FLOORS = [
     {"protocol"},
     {"occlude"},
     {"generated"},
-    {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train"},
+    {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train", "preview"},
     {"cli"},
     {"__main__"},
 ]

@@ -12,6 +12,7 @@ COMMANDS = {
     "make-xocc": "Make the XOCC test set (short for: generate with the XOCC protocol).",
     "generate": "Make the occluded test set of any protocol.",
     "merge": "Join the shards of a generated set or of an evaluation.",
+    "preview": "Draw people under a protocol's cases, hidden joints marked.",
     "export": "Write a generated set as COCO json, SPIN's npz or WebDataset shards.",
     "verify": "Check a generated set against its manifest and hashes.",
     "eval": "Evaluate a model under a protocol.",
