@@ -5,11 +5,25 @@ frame: how long ago the last onset was ("onset"), how long that occlusion lasts 
 is missing, or whose error is NaN, is not measured and counts nowhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
+from hpsbench.types import OcclusionPlan
+
+
+def since_onset_of(plans: Iterable[OcclusionPlan]) -> tuple[np.ndarray, np.ndarray]:
+    """(since, durations), (N,) each, of the frames of N plans: NaN before the first onset. Raises ValueError where a plan tells neither."""
+    rows = []
+    for plan in plans:
+        found = next((occlusion.params for occlusion in plan.occlusions if "onset" in occlusion.params), None)
+        if found is None:
+            raise ValueError(f"The plan of '{plan.sample_id}' names no onset. Take a protocol with a temporal occluder.")
+        rows.append([np.nan if found[key] is None else found[key] for key in ("onset", "duration")])
+    since, durations = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+    return since, durations
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,10 @@ def _of_track(track: str, errors: np.ndarray, frames: np.ndarray, since: np.ndar
     known = ~np.isnan(since)
     if np.isnan(durations[known]).any():
         raise ValueError(f"Track '{track}' has a row with a time since onset and no duration. Give both, as the plans do.")
-    ends = dict(sorted(zip((frames - since)[known].astype(np.int64).tolist(), durations[known].astype(np.int64).tolist(), strict=True)))
+    found = sorted({(int(onset), int(length)) for onset, length in zip((frames - since)[known], durations[known], strict=True)})
+    if len(found) > len(dict(found)):
+        raise ValueError(f"Track '{track}' has rows of one onset with different durations. Give those of one protocol's plans.")
+    ends = dict(found)
     order = np.argsort(frames)
     order = order[~np.isnan(errors[order])]
     measured, values = frames[order].astype(np.int64), errors[order]
