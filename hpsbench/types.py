@@ -299,8 +299,8 @@ class Result:
     ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body" and "weights". ``frames``:
     person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``id_counts``: for a model that reads
     answers from a file, how many ids were "missing", "duplicate" and "unknown"; empty for one that runs. ``scores``: the rows
-    of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result. ``skipped``: of a protocol with cases, how
-    many were not possible, by reason; ``n_expected`` counts a person under each case.
+    of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result. ``cases``: in how many ways each person
+    was hidden, each of which counts in ``n_expected``; ``skipped``: how many of them were not possible, by reason.
     """
 
     model: Card
@@ -320,6 +320,7 @@ class Result:
     limit: int | None
     shard: tuple[int, int]
     scores: tuple[Mapping[str, Any], ...]
+    cases: int = 1
     skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -12,6 +12,7 @@ import hpsbench.evaluate as room
 from hpsbench.evaluate import evaluate, merge_results, read_result
 from hpsbench.generate import generate
 from hpsbench.metrics.summary import Flags, summarise
+from hpsbench.report import result_table
 from hpsbench.types import Errors
 
 
@@ -103,6 +104,14 @@ class TestEvaluation:
         result = evaluate(FakeModel(bodies), protocol, Missing(), bodies, tmp_path / "out", generated=tmp_path / "set")
         assert_same_summary(result, plain[0])
 
+    def test_the_table_says_in_how_many_ways_and_what_was_not_possible(self, plain):
+        text = result_table([plain[0]])
+        assert "data: openhps/test, 16 people, each in 4 ways;" in text
+        assert "not possible: 2 of 64 (2 joint not annotated)" in text
+        assert "fake.test, by covered joint:" in text
+        lines = [line.split() for line in text.splitlines()]
+        assert ["neck", "30"] in [[line[0], line[-1]] for line in lines if line]
+
     def test_the_worst_case_of_each_person(self, bodies, protocol, tmp_path):
         worst = dataclasses.replace(protocol, score=dataclasses.replace(protocol.score, by=("worst",)))
         result = evaluate(FakeModel(bodies), worst, Missing(), bodies, tmp_path)
@@ -110,7 +119,7 @@ class TestEvaluation:
         samples = np.array([name.decode().partition("@")[0] for name in rows["ids"]])
         means = row_means(rows["values/pa_mpjpe"])
         by_hand = np.mean([np.nanmax(means[samples == name]) for name in np.unique(samples)])
-        assert scores(result)["pa_mpjpe", "worst"] == pytest.approx(1000 * by_hand, rel=1e-12)
+        assert scores(result)["pa_mpjpe", "worst:all"] == pytest.approx(1000 * by_hand, rel=1e-12)
         assert scores(result)["pa_mpjpe", "worst:visible"] is not None
 
 
@@ -133,6 +142,6 @@ def test_summary_of_cases_by_hand():
     found = {row["split"]: (row["value"], row["count"]) for row in rows}
     # Values are pooled within a person first: (1 + 1 + 2 + 4 + 5) / 5 = 13 / 5.
     assert found["all"][0] == pytest.approx((13 / 5 + 9) / 2)
-    assert found["worst"] == (pytest.approx((5 + 9) / 2), 2)
+    assert found["worst:all"] == (pytest.approx((5 + 9) / 2), 2)
     # Visible: rows (1, 1), (2) and (9, 9): the first person's worst is 2.
     assert found["worst:visible"] == (pytest.approx((2 + 9) / 2), 2)

@@ -28,6 +28,7 @@ def about_run(
         "versions": versions(),
         "frames": asdict(dataset.counts),
         "n_expected": len(ids),
+        "cases": len(protocol.cases),
         "id_counts": _id_counts(model, dataset, ids),
         "limit": limit,
         "shard": tuple(shard),

@@ -48,7 +48,7 @@ def summarise(
 
     ``labels`` {kind: one for each person}. ``by``: a kind of label gives a split for each of its labels, "action:Walking"; "joint"
     gives metrics of joints one for each joint, left and right together, "joint:knee". "worst" gives the mean over ``labels["sample"]`` of
-    each one's worst row, by its mean over all joints and, with ``flags``, over visible ones alone ("worst:visible").
+    each one's worst row, by its mean over all joints ("worst:all") and, with ``flags``, over visible ones alone ("worst:visible").
     """
     labels = {} if labels is None else labels
     actions, samples = (np.array(labels.get(kind, [""] * len(errors)), dtype=str) for kind in ("action", "sample"))
@@ -109,7 +109,7 @@ def _of_states(key: str, errors: Errors, flags: Flags) -> tuple[np.ndarray, dict
 
 def _rows_of_worst(key: str, errors: Errors, flags: Flags | None, people: _People) -> list[dict[str, object]]:
     table = np.asarray(errors.values[key], dtype=np.float64)
-    rows = [_worst_row(key, "worst", table, ~np.isnan(table), people)]
+    rows = [_worst_row(key, "worst:all", table, ~np.isnan(table), people)]
     if flags is not None:
         table, counts = _of_states(key, errors, flags)
         rows.append(_worst_row(key, "worst:visible", table, counts["visible"], people))

@@ -15,6 +15,8 @@ from hpsbench.store import write_text
 from hpsbench.types import Result
 
 _SPLITS = ("visible", "occluded", "outside")
+# What kinds of rows are called in tables, where that is not their own word.
+_KINDS = {"on": "covered joint", "worst": "worst way of hiding each person, by the joints"}
 _INTERVALS = "In brackets: 95 % interval of the mean, whole tracks resampled"
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
@@ -32,11 +34,13 @@ class Block:
         self.names = _told_apart(self.results)
         self.title = f"{first.protocol['id']}  (sha256 {first.protocol['sha256'][:12]})"
         part = "" if first.limit is None else f", only the first {first.limit}"
+        people = f"{first.n_expected // first.cases} people" + (f", each in {first.cases} ways" if first.cases > 1 else "")
         self.facts = [
-            f"data: {first.dataset_name}, {first.n_expected} people{part}; {_frames(first)}",
+            f"data: {first.dataset_name}, {people}{part}; {_frames(first)}",
             f"      {first.dataset.what}",
             f"body: {first.body.name}",
             *_agora_facts(first),
+            *_skipped(first),
         ]
 
     def _rank(self, result: Result) -> tuple[float, str]:
@@ -78,13 +82,14 @@ class Block:
             splits = list(dict.fromkeys(score["split"] for score in result.scores if ":" in score["split"]))
             for kind in dict.fromkeys(split.partition(":")[0] for split in splits):
                 rows = [self._group_row(result, kind, split) for split in splits if split.partition(":")[0] == kind]
-                tables.append((f"{name}, by {kind}", pd.DataFrame(rows)))
+                tables.append((f"{name}, by {_KINDS.get(kind, kind)}", pd.DataFrame(rows)))
         return tables
 
     def _group_row(self, result: Result, kind: str, split: str) -> dict[str, object]:
         scores = {key: _score(result, key, split) for key in self.metrics}
         means = {f"{METRICS[key].title} {METRICS[key].unit}": _mean(score) for key, score in scores.items()}
-        counts = {"people": max(score["count"] for score in scores.values() if score is not None)}
+        counted = "views" if result.cases > 1 and kind != "worst" else "people"
+        counts = {counted: max(score["count"] for score in scores.values() if score is not None)}
         return {kind: split.partition(":")[2]} | means | (_found(result, split) or counts)
 
     def _measured(self, key: str, split: str) -> bool:
@@ -205,6 +210,12 @@ def _found(result: Result, split: str) -> dict[str, object]:
         "extra": _number(joints["false_positives"], "d"),
         "recall %": _percent(joints["recall"]),
     }
+
+
+def _skipped(result: Result) -> list[str]:
+    """How many of a protocol's ways of hiding were not possible; nothing where all were."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in result.skipped.items())
+    return [f"not possible: {sum(result.skipped.values())} of {result.n_expected} ({reasons})"] if reasons else []
 
 
 def _agora_facts(result: Result) -> list[str]:
