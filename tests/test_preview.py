@@ -220,8 +220,20 @@ class TestSheet:
 
     def test_one_case_is_shown_along_tracks(self):
         sheet = preview_sheet(load_protocol("openhps-xocc"), FakeDataset(), people=2, side=64)
-        assert [name.split("/")[2] for name in sheet.ids] == ["a", "c"]
-        assert sheet.picture.shape[1] == 7 * 68 - 4
+        assert [name.split("/")[2] for name in sheet.ids] == ["a", "b"]
+        assert sheet.picture.shape[1] == 5 * 68 - 4  # clean, and the four frames of the longer track
+
+    def test_a_track_that_is_hidden_is_found(self, monkeypatch):
+        def hides(self, sample, case=""):
+            del case
+            return seen if sample.frame not in (1, 2) or sample.track != "openhps/test/b/1" else hidden
+
+        dataset, protocol = FakeDataset(), load_protocol("openhps-xocc")
+        hidden = Planner(load_protocol("hard-erasing@openhps-test"), dataset)(dataset[0])
+        seen = replace(hidden, occlusions=())
+        monkeypatch.setattr(Planner, "__call__", hides)
+        assert hidden_by(hidden, dataset[0]).coverage_box > 0
+        assert preview_sheet(protocol, dataset, people=1, side=64).ids == ("openhps/test/b/00000/1",)
 
     def test_without_occluders_the_joints_are_shown(self):
         dataset = FakeDataset()

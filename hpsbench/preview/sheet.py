@@ -35,7 +35,7 @@ def preview_sheet(protocol: Protocol, dataset: Dataset, *, people: int, side: in
     """The sheet of a protocol, the same for the same protocol and dataset; tiles are ``side`` px wide and show what a model gets.
 
     Rows: ``people`` samples evenly from the dataset's first to its last; columns: at most ``most`` of the protocol's cases. Where it hides
-    people in one way only, rows are tracks, and columns some frames evenly along each. Raises HpsbenchError where no people are
+    people in one way only, rows are tracks that it hides, and columns some frames along each. Raises HpsbenchError where no people are
     asked for, DataError where the dataset has none or an image does not open.
     """
     if people < 1:
@@ -58,15 +58,19 @@ def _samples(dataset: Dataset, people: int) -> list[Sample]:
 
 
 def _tracks(planner: Planner, people: int) -> list[list[Sample]]:
-    """Some tracks, and some frames of each: evenly from just before the first of which something is hidden to the last."""
+    """Some tracks, of each part of the dataset the first of which something is hidden, and some frames of each, evenly."""
     names = list(planner.dataset.track_lengths)
-    tracks = [planner.dataset.track(names[place]) for place in evenly(len(names), people)]
-    rows = []
-    for track in tracks:
-        hit = [place for place, sample in enumerate(track) if hidden_by(planner(sample), sample).coverage_box > 0] or [0, len(track) - 1]
-        part = track[max(hit[0] - 1, 0) : hit[-1] + 1]
-        rows.append([part[place] for place in evenly(len(part), FRAMES)])
-    return rows
+    number = min(people, len(names))
+    parts = [names[k * len(names) // number : (k + 1) * len(names) // number] for k in range(number)]
+    rows = [next(filter(None, (_hit(planner, name) for name in part)), planner.dataset.track(part[0])) for part in parts]
+    return [[row[place] for place in evenly(len(row), FRAMES)] for row in rows]
+
+
+def _hit(planner: Planner, name: str) -> list[Sample]:
+    """A track from just before the first frame of which something is hidden to the last such; empty where there is none."""
+    track = planner.dataset.track(name)
+    hit = [place for place, sample in enumerate(track) if hidden_by(planner(sample), sample).coverage_box > 0]
+    return track[max(hit[0] - 1, 0) : hit[-1] + 1] if hit else []
 
 
 def _row(planner: Planner, samples: Sequence[Sample], cases: Sequence[str], side: int, along: bool) -> list[Tile]:
