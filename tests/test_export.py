@@ -324,6 +324,7 @@ class TestSpin:
         assert loader.has_smpl.tolist() == [1] * 16
         assert not loader.has_pose_3d
         assert "No S: its hips" in told
+        assert "A hidden key point counts like a seen one" in told
 
     def test_the_square_is_the_window(self, made, tmp_path):
         folder, dataset = made["window"]
@@ -467,7 +468,7 @@ class TestWebdataset:
         assert [path.name for path in out.iterdir()] == ["000000.tar"]
         samples, expected = read_shard((out / "000000.tar").read_bytes()), people_of(folder, dataset)
         images = {view_id(line): line for line in lines_of(folder, "images.jsonl.gz")}
-        assert f"{len(expected)} people in 1 shards" in told
+        assert f"{len(expected)} people in 1 shard" in told
         assert [unquote(sample["__key__"]) for sample in samples] == list(expected)
         for sample, (record, person, factor, corner) in zip(samples, expected.values(), strict=True):
             assert set(sample) == {"__key__", "png", "json"}

@@ -137,4 +137,8 @@ def _notes(skeleton: str, files: int) -> list[str]:
         notes.append(f"No key points: SPIN has no slots for the joints of {skeleton}.")
     elif "S" not in slots:
         notes.append(f"No S: its hips, by which SPIN aligns, are other points than those of {skeleton}; pose and shape are the truth.")
+    if slots:
+        notes.append(
+            "A hidden key point counts like a seen one: what was hidden stands under 'occluded' and 'outside', which SPIN leaves alone."
+        )
     return notes

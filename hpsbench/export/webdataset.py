@@ -21,6 +21,7 @@ from hpsbench.errors import HpsbenchError
 from hpsbench.export.rows import Progress, Row, rows_of, told_of
 from hpsbench.generated import Generated, canonical
 from hpsbench.store import whole_file
+from hpsbench.types import view_id_of
 
 
 def write_webdataset(generated: Generated, out: Path, *, shard_size: int = 1000, progress: Progress | None = None) -> str:
@@ -38,7 +39,7 @@ def write_webdataset(generated: Generated, out: Path, *, shard_size: int = 1000,
                 break
             views += _write_shard(folder / f"{shards:06d}.tar", chain([first], islice(rows, shard_size - 1)))
     drawn = ", images drawn from the plans" if generated.manifest["images"] is None else ""
-    return told_of(generated, out, f"{views:,} people in {shards:,} shards{drawn}")
+    return told_of(generated, out, f"{views:,} people in {shards:,} shard{'' if shards == 1 else 's'}{drawn}")
 
 
 def _write_shard(path: Path, rows: Iterator[Row]) -> int:
@@ -46,7 +47,7 @@ def _write_shard(path: Path, rows: Iterator[Row]) -> int:
     views = 0
     with whole_file(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for row in rows:
-            view_id = row.record["sample_id"] + (f"@{row.case}" if row.case else "")
+            view_id = view_id_of(row.record["sample_id"], row.case)
             extension = Path(row.name).suffix or ".png"
             for ending, data in ((extension, row.data), (".json", canonical(_about(row, view_id)).encode())):
                 member = tarfile.TarInfo(key_of(view_id) + ending)
