@@ -40,7 +40,7 @@ from hpsbench.generated import (
     zipped,
 )
 from hpsbench.image import encode_png
-from hpsbench.occlude import Planner, apply_plan, canvas_side, crop_view
+from hpsbench.occlude import Planner, finished_view
 from hpsbench.protocol import Protocol
 from hpsbench.store import sha256_of_bytes, write_bytes, write_text
 from hpsbench.types import OcclusionPlan, Sample, View
@@ -203,14 +203,10 @@ class _Writer:
         for plan, sample in planned:
             if plan.skipped:
                 continue
-            view = self._view_of(plan, _decoded_once(sample.view, decoded))
+            view = finished_view(_decoded_once(sample.view, decoded), plan)
             if view.image_key not in written:
                 written[view.image_key] = self._write_image(view, plan.view_id)
             yield written[view.image_key] | view_record(view, plan)
-
-    def _view_of(self, plan: OcclusionPlan, view: View) -> View:
-        side = canvas_side(plan)
-        return apply_plan(view, plan) if side is None else crop_view(view, plan, side)
 
     def _write_image(self, view: View, view_id: str) -> dict[str, Any]:
         image = view.read()

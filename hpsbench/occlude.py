@@ -184,6 +184,12 @@ def crop_view(view: View, plan: OcclusionPlan, side: int) -> View:
     return View(read, f"{view.image_key}#{plan.view_id}", bbox, to_crop @ np.asarray(seen.intrinsics, dtype=np.float64), whole)
 
 
+def finished_view(view: View, plan: OcclusionPlan) -> View:
+    """What is written of a plan: the view that follows or, of occluders of crop space, the picture of their canvas."""
+    side = canvas_side(plan)
+    return apply_plan(view, plan) if side is None else crop_view(view, plan, side)
+
+
 def hidden_by(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None = None) -> Hidden:
     """What a plan hid of a sample (as the dataset gave it: the joints are those of the whole image).
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,26 @@ def whole_file(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+@contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """A hidden folder beside ``path`` that takes its name only when the block has ended well; ``path`` may be an empty folder.
+
+    Raises HpsbenchError where ``path`` is there and is no empty folder, or the system refuses; nothing is left behind then.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise HpsbenchError(f"{path} is there already and is no empty folder. Name a new folder, or remove this one first.")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise HpsbenchError(f"Could not write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _remove(path: str | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from hpsbench.errors import ResultError
 from hpsbench.generated import PLANS, Generated, read_lines
 from hpsbench.image import encode_png
-from hpsbench.occlude import apply_plan, canvas_side, crop_view
+from hpsbench.occlude import finished_view
 from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes
 from hpsbench.types import OcclusionPlan, Sample, View
@@ -93,8 +93,7 @@ def rows_of(generated: Generated, progress: Progress | None) -> Iterator[Row]:
 def _row(generated: Generated, record: Mapping[str, Any], plan: OcclusionPlan, sample: Sample) -> Row:
     line = generated.views.get(plan.view_id)
     if line is None:
-        side = canvas_side(plan)
-        view = apply_plan(sample.view, plan) if side is None else crop_view(sample.view, plan, side)
+        view = finished_view(sample.view, plan)
         image = view.read()
         return Row(record, sample, view, (image.shape[1], image.shape[0]), encode_png(image), "")
     data = _unaltered(generated.folder / line["image"], line["sha256"])

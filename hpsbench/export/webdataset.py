@@ -5,11 +5,8 @@ A key is the view's id, its dots and other special characters percent-encoded ("
 """
 
 import io
-import os
-import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +14,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from hpsbench.errors import HpsbenchError
 from hpsbench.export.rows import Progress, Row, rows_of, told_of
 from hpsbench.generated import Generated, canonical
-from hpsbench.store import whole_file
+from hpsbench.store import whole_file, whole_folder
 from hpsbench.types import view_id_of
 
 
@@ -32,7 +28,7 @@ def write_webdataset(generated: Generated, out: Path, *, shard_size: int = 1000,
     if shard_size < 1:
         raise ValueError(f"shard_size: expected at least 1, but got {shard_size}.")
     rows, views, shards = rows_of(generated, progress), 0, 0
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         for shards in count():
             first = next(rows, None)
             if first is None:
@@ -99,17 +95,3 @@ def _plain(array: np.ndarray | None) -> Any:
         return None
     values = np.asarray(array, dtype=np.float64)
     return np.where(np.isfinite(values), values.astype(object), None).tolist()
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name when the block has ended well; nothing is left behind otherwise."""
-    folder = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-        os.replace(folder, out)
-    except OSError as error:
-        raise HpsbenchError(f"Could not write {out}: {error.strerror or error}. Free some space or choose another folder.") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

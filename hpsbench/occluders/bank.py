@@ -3,12 +3,8 @@
 import csv
 import difflib
 import io
-import os
-import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hpsbench.errors import DataError, HpsbenchError
+from hpsbench.errors import DataError
 from hpsbench.image import decode_image
-from hpsbench.store import sha256_of_bytes, write_bytes, write_text
+from hpsbench.store import sha256_of_bytes, whole_folder, write_bytes, write_text
 
 PACKAGED = "hpsbench"
 CATALOGUE = "catalogue.csv"
@@ -224,7 +220,7 @@ def write_bank(folder: Path | str, pictures: Iterable[Picture]) -> int:
     refuses.
     """
     rows = [("name", "class", "width", "height", "source", "licence", "sha256")]
-    with _whole_folder(Path(folder)) as part:
+    with whole_folder(folder) as part:
         for picture in pictures:
             data, (height, width) = _encoded(picture.pixels), picture.pixels.shape[:2]
             write_bytes(part / f"{picture.name}.png", data)
@@ -242,21 +238,3 @@ def _encoded(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "png", optimize=True)
     return stream.getvalue()
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside ``folder`` that takes its name when the block has ended well, and goes otherwise."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise HpsbenchError(f"{folder} is there already and is no empty folder. Name a new folder, or remove this one first.")
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir(parents=True)
-        yield part
-        os.replace(part, folder)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise HpsbenchError(f"Could not write {folder}: {error.strerror or error}. Free some space or choose another folder.") from error
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
