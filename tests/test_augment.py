@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -284,6 +285,7 @@ class TestDataset:
 def test_the_example_runs():
     example = inspect.getdoc(augment).partition("\n\n")[2]
     assert len(example.splitlines()) == 10
+    assert example in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     batches = []
     names = {"people": People(40), "epochs": 2, "DataLoader": DataLoader, "train": batches.append}
     exec(compile(example, "example", "exec"), names)

@@ -257,7 +257,19 @@ class TestReadBack:
             generated[27]
 
 
+class Nobody(People):
+    """Two people, both dropped."""
+
+    def __init__(self):
+        Dataset.__init__(self, [], split="test", counts=FrameCounts(2, 0, {"camera": 2}), fingerprint="f" * 64)
+
+
 class TestRefused:
+    def test_nobody_to_hide(self, tmp_path):
+        with pytest.raises(DataError, match=r"openhps/test has nobody to hide: 0 of 2 person-frames kept; dropped: 2 \(camera\)"):
+            generate(XOCC, Nobody(), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize(
         ("protocol", "dataset", "images", "shard", "message"),
         [
