@@ -56,6 +56,7 @@ class ScoreRule:
     pa_scale: Literal["fitted", "one"] = "fitted"
     gt_joints: Literal["body-if-any", "body", "annotated"] = "body-if-any"
     flips: Literal["own", "none"] = "own"
+    regressor_sha256: str = ""
     accepts: tuple[str, ...] = ()
     pck_joints: tuple[str, ...] = ()
     pck_mm: float = 150.0

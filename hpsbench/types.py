@@ -296,7 +296,7 @@ class Errors:
 class Result:
     """What came out of one model under one protocol: the whole of ``result.json``.
 
-    ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body" and "weights". ``frames``:
+    ``protocol``: "id", "sha256" and the resolved "content". ``fingerprints`` of "dataset", "body", "regressor" and "weights". ``frames``:
     person-frames "total", "kept" and "dropped" (by reason) of the dataset's frame rule. ``id_counts``: for a model that reads
     answers from a file, how many ids were "missing", "duplicate" and "unknown"; empty for one that runs. ``scores``: the rows
     of ``metrics.summary.summarise``. ``shard``: (index, number); only (0, 1) is a whole result. ``cases``: in how many ways each person

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -12,7 +13,7 @@ from fakes import CARD, FakeDataset, FakeModel, exact_bodies
 
 import hpsbench.evaluate as room
 from hpsbench.datasets.base import FrameCounts, open_dataset
-from hpsbench.errors import DataError, HpsbenchError, PredictionError, ResultError
+from hpsbench.errors import BodyError, DataError, HpsbenchError, PredictionError, ResultError
 from hpsbench.evaluate import evaluate, merge_results, read_result
 from hpsbench.evaluate.people import FrameReader, person_batches
 from hpsbench.generate import generate
@@ -83,6 +84,19 @@ class Flipping(FakeModel):
 
     def without_flips(self):
         return FakeModel(self.bodies)
+
+
+class TestRegressors:
+    def test_a_protocol_may_name_its_regressor_by_hash(self, bodies, plain, tmp_path):
+        right = protocol_of(regressor_sha256=bodies.regressor_sha256("eval14"))
+        result = evaluate(FakeModel(bodies), right, FakeDataset(), bodies, tmp_path / "right")
+        assert scores(result) == scores(plain[0])
+        with pytest.raises(BodyError, match=r"measures with 000000000000\. Put the file there"):
+            evaluate(FakeModel(bodies), protocol_of(regressor_sha256="0" * 64), FakeDataset(), bodies, tmp_path / "wrong")
+        assert not (tmp_path / "wrong").exists()
+
+    def test_the_bodys_own_joints_have_none(self, bodies):
+        assert bodies.regressor_sha256("smpl24") == bodies.regressor_sha256("j29") == ""
 
 
 class TestFlips:
@@ -167,7 +181,14 @@ class TestNumbers:
         assert json.loads((out / "result.json").read_text())["protocol"]["sha256"] == protocol_of().sha256
         assert (result.n_expected, result.n_evaluated, result.n_failed) == (16, 16, 0)
         assert result.frames == {"total": 18, "kept": 16, "dropped": {"camera": 2}}
-        assert result.fingerprints == {"dataset": "fake-fingerprint", "body": exact_bodies().fingerprint, "weights": "fake-weights"}
+        regressor = exact_bodies().regressor_sha256("h36m17")
+        assert result.fingerprints == {
+            "dataset": "fake-fingerprint",
+            "body": exact_bodies().fingerprint,
+            "regressor": regressor,
+            "weights": "fake-weights",
+        }
+        assert regressor == hashlib.sha256(exact_bodies().regressor("h36m17").numpy().astype("<f8").tobytes()).hexdigest()
         assert (result.device, result.dtype, result.dataset, result.dataset_name) == ("cpu", "float64", CARD, "openhps/test")
         assert {"hpsbench", "torch", "python"} <= result.versions.keys()
         assert not (out / "parts").exists()

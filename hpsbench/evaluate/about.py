@@ -8,6 +8,7 @@ import torch
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
+from hpsbench.errors import BodyError
 from hpsbench.evaluate.rows import samples_sha256
 from hpsbench.evaluate.run import versions
 from hpsbench.models.base import Model
@@ -17,14 +18,23 @@ from hpsbench.protocol import Protocol
 def about_run(
     model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies, ids: Sequence[str], *, limit: int | None, shard: tuple[int, int]
 ) -> dict[str, Any]:
-    """The part of a Result that is known before any work on the samples ``ids``."""
+    """The part of a Result that is known before any work on the samples ``ids``.
+
+    Raises BodyError where the protocol names another joint regressor than these bodies have.
+    """
+    _check_regressor(protocol, bodies)
     return {
         "model": model.card,
         "dataset": dataset.card,
         "dataset_name": f"{dataset.name}/{dataset.split}",
         "body": bodies.card,
         "protocol": {"id": protocol.id, "sha256": protocol.sha256, "content": protocol.content},
-        "fingerprints": {"dataset": dataset.fingerprint, "body": bodies.fingerprint, "weights": model.weights_sha256},
+        "fingerprints": {
+            "dataset": dataset.fingerprint,
+            "body": bodies.fingerprint,
+            "regressor": bodies.regressor_sha256(protocol.score.regressor),
+            "weights": model.weights_sha256,
+        },
         "versions": versions(),
         "frames": asdict(dataset.counts),
         "n_expected": len(ids),
@@ -33,6 +43,15 @@ def about_run(
         "limit": limit,
         "shard": tuple(shard),
     }
+
+
+def _check_regressor(protocol: Protocol, bodies: Bodies) -> None:
+    wanted, found = protocol.score.regressor_sha256, bodies.regressor_sha256(protocol.score.regressor)
+    if wanted and wanted != found:
+        raise BodyError(
+            f"The joint regressor '{protocol.score.regressor}' of {bodies.folder} has the hash {found[:12] or '(there is none)'}, but "
+            f"protocol '{protocol.id}' measures with {wanted[:12]}. Put the file there that the protocol was written for."
+        )
 
 
 def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
