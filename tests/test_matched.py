@@ -248,7 +248,7 @@ class TestNotPossible:
         [
             ("matched-bar", {"largest": 10.0}, "60 % of the box is not reached by a bar of 10 px"),
             ("matched-circle", {"largest": 10.0}, "60 % of the box is not reached by a circle of 10 px"),
-            ("matched-object", {"largest": 10}, "70 % of the box is not reached by an object of 10 px, in 20 draws"),
+            ("matched-object", {"largest": 10}, "60 % of the box is not reached by an object of 10 px"),
             ("matched-crop", {"smallest": 400.0}, "60 % of the box is not reached by a window of 400 px"),
         ],
     )
@@ -281,6 +281,19 @@ class TestNotPossible:
         sample = replace(sample, truth=replace(sample.truth, valid=np.zeros(24, bool)))
         expected = "10 % of the visible joints is less than one" if name == "matched-crop" else "no joint in the picture"
         assert self.reason(changed(name, of="joints"), sample, 10) == expected
+
+    def test_joints_far_from_the_box_do_not_count(self):
+        """Nor those beyond the image: 10 of 12 are left, which are hidden one by one."""
+        sample = person(2, SQUARE)
+        joints2d = np.column_stack([np.linspace(510, 690, 12), np.linspace(110, 290, 12)])
+        joints2d[[0, 1]] = [(300, 200), (600, -5)]
+        sample = replace(sample, truth=Truth(np.zeros((12, 3)), "smpl24", joints2d, np.ones(12, bool)))
+        for name in FAMILIES:
+            for level in LEVELS:
+                plan = planned(changed(name, of="joints"), sample, level)
+                assert plan.occlusions[0].params["share"] == level / 100
+                hidden = hidden_by(plan, sample)
+                assert (hidden.occluded | hidden.outside)[2:].sum() == level / 10
 
     def test_few_joints(self):
         """4 joints: 10 % is none of them, 20 % is nearer to one."""
@@ -317,6 +330,16 @@ class TestGoldens:
         assert Canvas.of(two).side == 256
 
 
+class TestOfTheJoints:
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_differs_in_what_its_levels_are_of(self, name):
+        """The protocols of joints say nothing else."""
+        box, joints = load_protocol(name), load_protocol(f"{name}-joints")
+        assert replace(box.occluders[0].params, of="joints") == joints.occluders[0].params
+        assert box.score == joints.score
+        assert box.data == joints.data
+
+
 class TestGenerate:
     @pytest.mark.parametrize("name", FAMILIES)
     def test_written_verified_and_read_back(self, name, tmp_path):
@@ -346,6 +369,7 @@ class TestBadNumbers:
             ("bar", "levels = []", "per cents above 0 and below 100"),
             ("bar", "levels = [20.0, 10.0]", "each above the one before"),
             ("bar", "levels = [10.0, 10.0]", "each above the one before"),
+            ("bar", "levels = [10.0, 10.0000001]", "each above the one before"),
             ("bar", "levels = [0.0]", "per cents above 0 and below 100"),
             ("crop", "levels = [100.0]", "per cents above 0 and below 100"),
             ("crop", "tolerance = 0.0", "a tolerance above 0"),

@@ -1,10 +1,11 @@
 """What coverage-matched ladders share: what a level is a share of, the place that is drawn once, and the size that meets the level.
 
-Of the box: whole px of the person's box, which is the smallest integer box around it. Of the joints: those that are annotated and in the
-picture. What lies beyond the image, or beyond a window fixed before, does not count: nobody sees it, so nothing can hide it.
+Of the box: whole px of the person's box, which is the smallest integer box around it. Of the joints: those that are annotated, in the
+picture and in the person's square. What lies beyond the image, or beyond a window fixed before, does not count: nobody sees it, so
+nothing can hide it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -35,7 +36,8 @@ class LadderParams:
     draws: int
 
     def __post_init__(self):
-        if not self.levels or list(self.levels) != sorted(set(self.levels)) or not all(0 < level < 100 for level in self.levels):
+        rising = list(self.levels) == sorted(self.levels) and len({f"{level:g}" for level in self.levels}) == len(self.levels)
+        if not self.levels or not rising or not all(0 < level < 100 for level in self.levels):
             raise ValueError(f"levels: expected per cents above 0 and below 100, each above the one before, but got {list(self.levels)}.")
         if self.tolerance <= 0 or not 0 <= self.margin < 0.5 or self.draws < 1:
             raise ValueError(
@@ -52,10 +54,15 @@ class LadderParams:
 
 @dataclass(frozen=True)
 class Seen:
-    """What there is to hide of a person: the px of the box (an integer box of the image), or joints (n, 2) px of the image."""
+    """What there is to hide of a person: the px of the box (an integer box of the image), or joints, (x, y) px of the image."""
 
     box: IntBox
-    joints: np.ndarray
+    joints: tuple[tuple[float, float], ...]
+
+    @property
+    def points(self) -> np.ndarray:
+        """The joints (n, 2) float64."""
+        return np.array(self.joints, dtype=np.float64).reshape(-1, 2)
 
     def total(self, of: Of) -> int:
         """How many px, or joints."""
@@ -66,7 +73,7 @@ class Seen:
         """How many of them lie outside of a window xyxy px."""
         x0, y0, x1, y1 = window
         if of == "joints":
-            x, y = self.joints.T
+            x, y = self.points.T
             return int(np.count_nonzero((x < x0) | (y < y0) | (x >= x1) | (y >= y1)))
         left, top, right, bottom = self.box
         inside = Raster(left, top, 1, right - left, bottom - top).pixels((x0, y0, x1, y1)) or (0, 0, 0, 0)
@@ -79,8 +86,11 @@ class Seen:
         return round(x0 + u * (x1 - x0), 2), round(y0 + v * (y1 - y0), 2)
 
 
-def seen_of(target: Target, window_xyxy: np.ndarray | None) -> Seen:
-    """What is seen of the target's person, in the window where there is one. Raises NotPossible where that is nothing."""
+def seen_of(target: Target, window_xyxy: np.ndarray | None, square_xyxy: Sequence[float]) -> Seen:
+    """What is seen of the target's person, in the window where there is one; of joints those in the person's square too.
+
+    Joints far from the box, which the box was not made for, are seen by no crop about it. Raises NotPossible where nothing is seen.
+    """
     width, height = target.sample.image_size
     picture = (0, 0, width, height) if window_xyxy is None else Raster(0, 0, 1, width, height).pixels(tuple(window_xyxy.tolist()))
     box = picture and overlap(whole_box(target.sample.view.bbox_xyxy), picture)
@@ -89,8 +99,9 @@ def seen_of(target: Target, window_xyxy: np.ndarray | None) -> Seen:
     truth, (x0, y0, x1, y1) = target.sample.truth, picture
     joints = np.asarray(truth.joints2d, dtype=np.float64)
     joints = joints[np.asarray(truth.valid, dtype=bool) & np.isfinite(joints).all(axis=1)]
-    inside = (joints[:, 0] >= x0) & (joints[:, 1] >= y0) & (joints[:, 0] < x1) & (joints[:, 1] < y1)
-    return Seen(box, joints[inside])
+    low, high = np.maximum((x0, y0), square_xyxy[:2]), np.minimum((x1, y1), square_xyxy[2:])
+    seen = joints[((joints >= low) & (joints < high)).all(axis=1)]
+    return Seen(box, tuple((x, y) for x, y in seen.tolist()))
 
 
 @dataclass(frozen=True)
@@ -106,9 +117,9 @@ class Measure:
         if of == "box":
             x0, y0, x1, y1 = seen.box
             return cls(canvas.raster(Raster(x0, y0, 1, x1 - x0, y1 - y0)))
-        if not len(seen.joints):
+        if not seen.joints:
             raise NotPossible("no joint in the picture")
-        pixels = np.floor(canvas.points(seen.joints)).astype(np.int64)
+        pixels = np.floor(canvas.points(seen.points)).astype(np.int64)
         low, high = pixels.min(axis=0), pixels.max(axis=0) + 1
         return cls(Raster(*low.tolist(), 1, *(high - low).tolist()), pixels - low)
 
@@ -137,9 +148,8 @@ class Goal:
     slack: float
 
     @classmethod
-    def at(cls, params: LadderParams, choice: Mapping[str, str], total: int) -> "Goal":
-        """The goal of a case. Raises NotPossible where the level is less than one of the joints."""
-        level = float(choice["level"])
+    def at(cls, params: LadderParams, level: float, total: int) -> "Goal":
+        """The goal of a level. Raises NotPossible where that is less than one of the joints."""
         wanted, of = level / 100 * total, _NAMES[params.of]
         if params.of == "box":
             return cls(of, level, total, wanted, params.tolerance / 100 * total)

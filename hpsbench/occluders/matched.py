@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count, takewhile
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import numpy as np
 from hpsbench.image import square_of_box
 from hpsbench.occluders.base import Canvas, NotPossible, Occluder, Target
 from hpsbench.occluders.base_crop import Crop
-from hpsbench.occluders.base_matched import Goal, LadderParams, Measure, seen_of
+from hpsbench.occluders.base_matched import Goal, LadderParams, Measure, Seen, seen_of
 from hpsbench.occluders.base_objects import bank_record, drawn_object, object_bank, object_stencil, placed
 from hpsbench.occluders.base_shapes import box, disc, shape_stencil, strip
 from hpsbench.occluders.base_stencil import Fill, Raster, Stencil
@@ -89,9 +89,9 @@ class MatchedShape(Occluder):
         Each px enters a growing shape at a size of its own; the one wanted is that of the px at the level's place in this order.
         """
         canvas, words = target.canvas(params.canvas_side, params.canvas_scale), _words(target)
-        seen = seen_of(target, target.window_xyxy)
+        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy)
         measure = Measure.on(canvas, seen, params.of)
-        goal = Goal.at(params, target.choice, seen.total(params.of))
+        goal = Goal.at(params, float(target.choice["level"]), seen.total(params.of))
         rng = rng_of(*words, "form")
         growing = _Growing(
             params.shape,
@@ -164,8 +164,8 @@ def _sizes_about(entries: np.ndarray, wanted: float, largest: float) -> list[flo
 class MatchedObjectParams(LadderParams):
     """Every number of the objects.
 
-    ``bank``: "hpsbench", "voc", or a folder. ``largest``: the longer side of an object, px of the canvas. Objects are drawn, in at most
-    so many ``tries``, until one at its largest hides more than the highest level; all levels take that one.
+    ``bank``: "hpsbench", "voc", or a folder. ``largest``: the longer side of an object, px of the canvas. All levels of a person take one
+    object: the first that meets every one of them, of at most so many that are drawn (``tries``); the first of all where none does.
     """
 
     space: Literal["crop", "image"]
@@ -195,45 +195,61 @@ class MatchedObject(Occluder):
 
     def plan(self, target: Target, params: MatchedObjectParams) -> Occlusion:
         """The object at the case's level; its longer side is a whole number of px. Raises NotPossible where no size meets it."""
-        canvas, words, bank = target.canvas(params.canvas_side, params.canvas_scale), _words(target), bank_record(params.bank)
-        seen = seen_of(target, target.window_xyxy)
-        measure = Measure.on(canvas, seen, params.of)
-        goal = Goal.at(params, target.choice, seen.total(params.of))
-        centre = _on_canvas(canvas, seen.place(words, params.margin))
-
-        @cache
-        def hidden(name: str, size: tuple[int, int], side: int) -> int:
-            return measure.hidden(object_stencil(_at(name, size, side, centre), bank, measure.raster, canvas.side))
-
-        name, size, reach = _solid_object(words, params, goal, hidden)
-        sizes = range(1, reach + 1)
-        first = bisect_left(sizes, True, key=lambda side: hidden(name, size, side) >= goal.wanted)
-        near = sizes[max(first - 1, 0) : first + 2]
-        side, found = goal.fitted(near, lambda side: hidden(name, size, side), f"an object of {reach} px")
-        thing = _at(name, size, side, centre)
-        return Occlusion(self.kind, params.space, {"canvas": canvas.record} | bank | thing | goal.record(params.of, found))
+        canvas = target.canvas(params.canvas_side, params.canvas_scale)
+        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy)
+        bank = bank_record(params.bank)
+        found = _object_ladder(tuple(_words(target)), params, tuple(bank.items()), canvas, seen)[target.choice["level"]]
+        if isinstance(found, str):
+            raise NotPossible(found)
+        return Occlusion(self.kind, params.space, {"canvas": canvas.record} | bank | found)
 
     def stencil(self, occlusion: Occlusion, raster: Raster) -> Stencil | None:
         """The object."""
         return object_stencil(occlusion.params, occlusion.params, raster, Canvas.of(occlusion).side)
 
 
-def _solid_object(
-    words: list[str | int], params: MatchedObjectParams, goal: Goal, hidden: Callable[[str, tuple[int, int], int], int]
-) -> tuple[str, tuple[int, int], int]:
-    """The first of the drawn objects that can hide as much as the highest level: its name, its (width, height), a size that does.
-
-    Sizes double up to the largest. Raises NotPossible where no object is as solid.
-    """
-    bank, rng = object_bank(params.bank), rng_of(*words, "object")
-    sides = [*takewhile(lambda side: side < params.largest, (16 * 2**k for k in count())), params.largest]
-    highest = params.levels[-1] / 100 * goal.total
+@lru_cache(maxsize=16)
+def _object_ladder(
+    words: tuple[str | int, ...], params: MatchedObjectParams, bank: tuple[tuple[str, str], ...], canvas: Canvas, seen: Seen
+) -> dict[str, dict[str, Any] | str]:
+    """For each level of a person the object as plans hold it, or why there is none. Cached, since the levels of a person come together."""
+    measure, goals = Measure.on(canvas, seen, params.of), {}
+    ladder: dict[str, dict[str, Any] | str] = {}
+    for level in params.levels:
+        try:
+            goals[f"{level:g}"] = Goal.at(params, level, seen.total(params.of))
+        except NotPossible as reason:
+            ladder[f"{level:g}"] = str(reason)
+    centre = _on_canvas(canvas, seen.place(list(words), params.margin))
+    rng, first = rng_of(*words, "object"), None
     for _ in range(params.tries):
-        name, size = drawn_object(bank, rng)
-        reach = next((side for side in sides if hidden(name, size, side) >= highest), None)
-        if reach is not None:
-            return name, size, reach
-    raise NotPossible(f"{params.levels[-1]:g} % of {goal.of} is not reached by an object of {params.largest} px, in {params.tries} draws")
+        name, size = drawn_object(object_bank(params.bank), rng)
+
+        @cache
+        def hidden(side: int, name: str = name, size: tuple[int, int] = size) -> int:
+            return measure.hidden(object_stencil(_at(name, size, side, centre), dict(bank), measure.raster, canvas.side))
+
+        grown = {level: _object_at(goal, hidden, params.largest) for level, goal in goals.items()}
+        found = {
+            level: end if isinstance(end, str) else _at(name, size, end, centre) | goals[level].record(params.of, hidden(end))
+            for level, end in grown.items()
+        }
+        first = first or found
+        if not any(isinstance(end, str) for end in grown.values()):
+            return ladder | found
+    return ladder | first
+
+
+def _object_at(goal: Goal, hidden: Callable[[int], int], largest: int) -> int | str:
+    """The longer side at which an object meets a goal, or why none does; sides double until one is large enough, then they are halved."""
+    doubled = [*takewhile(lambda side: side < largest, (16 * 2**k for k in count())), largest]
+    reach = next((side for side in doubled if hidden(side) >= goal.wanted), largest)
+    sides = range(1, reach + 1)
+    first = bisect_left(sides, True, key=lambda side: hidden(side) >= goal.wanted)
+    try:
+        return goal.fitted(sides[max(first - 2, 0) : first + 3], hidden, f"an object of {largest} px")[0]
+    except NotPossible as reason:
+        return str(reason)
 
 
 def _at(name: str, size: tuple[int, int], side: int, centre: tuple[float, float]) -> dict[str, Any]:
@@ -274,10 +290,10 @@ class MatchedCrop(Crop):
 
         A window fixed before is replaced, and counts for nothing.
         """
-        seen = seen_of(target, None)
-        goal = Goal.at(params, target.choice, seen.total(params.of))
-        place = np.tile(seen.place(_words(target), params.margin), 2)
         whole = square_of_box(target.sample.view.bbox_xyxy, params.box_scale)
+        seen = seen_of(target, None, whole.tolist())
+        goal = Goal.at(params, float(target.choice["level"]), seen.total(params.of))
+        place = np.tile(seen.place(_words(target), params.margin), 2)
         smallest = min(max(math.ceil(params.smallest / (whole[2] - whole[0]) * _WINDOWS), 1), _WINDOWS)
 
         def window(part: int) -> list[float]:
