@@ -19,7 +19,7 @@ from hpsbench.occlude import apply_plan, hidden_by, make_plan
 from hpsbench.occluders.temporal import Event, TemporalParams, events_of, patch_at
 from hpsbench.protocol import load_protocol
 from hpsbench.seeds import rng_of
-from hpsbench.types import OcclusionPlan
+from hpsbench.types import Errors, OcclusionPlan
 
 DATA = Path(__file__).parent / "data/occlusion"
 REWRITE = os.environ.get("HPSBENCH_REWRITE_GOLDENS") == "1"
@@ -351,7 +351,10 @@ class TestOnset:
         plans = plans_of(changed("static"), track)
         since, durations = since_onset_of(plans)
         errors = np.where(since < durations, 5.0, np.where(since < durations + 2, 3.0, 1.0))
-        rows = {"errors": errors, "tracks": ["t"] * 100, "frames": np.arange(100), "since": since, "durations": durations}
+        ids = tuple(sample.id for sample in track)
+        table = Errors(ids, ("t",) * 100, np.arange(100), np.zeros(100, bool), {"mpjpe": np.stack([errors - 1, errors + 1], axis=1)})
+        rows = {"errors": table.values["mpjpe"].mean(1), "tracks": table.tracks, "frames": table.frames}
+        rows |= {"since": since, "durations": durations}
         found = recovery(**rows, before=3, tolerance=1.0)
         assert found.counts["recovered"] >= 2
         assert set(found.times[~np.isnan(found.times)]) == {2}

@@ -3,6 +3,9 @@
 Both come from one table: an error for each frame, its track and frame number, and what the plans of ``temporal`` occluders say of the
 frame: how long ago the last onset was ("onset"), how long that occlusion lasts ("duration"). Time is counted in frame numbers; a frame that
 is missing, or whose error is NaN, is not measured and counts nowhere.
+
+since, durations = since_onset_of(plan_of[id] for id in errors.ids)
+course = error_since_onset(errors.values["mpjpe"].mean(1), errors.tracks, errors.frames, since, durations, before=5, after=30)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
