@@ -394,7 +394,7 @@ class TestSummary:
         assert value == pytest.approx(sums.mean())
 
     def test_unknown_averaging(self):
-        with pytest.raises(ValueError, match="expected one of pooled, sequences, actions, but got 'median'"):
+        with pytest.raises(ValueError, match="expected one of pooled, sequences, actions, samples, but got 'median'"):
             mean_and_interval(np.ones(2), np.ones(2), ["s/0", "s/1"], "median")
 
     def test_counts(self):
