@@ -1,6 +1,7 @@
 """Sheets of protocols: which people and cases they show, that marks lie where the plan says, and the gallery's page."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,9 +20,10 @@ from hpsbench.preview import check_picture_path, on_embedded, preview, preview_s
 from hpsbench.preview.cases import evenly, shown_cases
 from hpsbench.preview.lettering import row_of, wrapped, written
 from hpsbench.preview.tiles import OCCLUDED, OUTSIDE, SIDE, VISIBLE, clean_tile, marks, planned_crop, planned_tile
-from hpsbench.protocol import load_protocol
+from hpsbench.protocol import load_protocol, protocol_names
 from hpsbench.types import CropSpec
 
+DOCS = Path(__file__).parents[1] / "docs"
 # A level that is hidden in four ways, all at one joint of the fakes.
 FEW = """
 name = "few"
@@ -348,3 +350,13 @@ class TestGallery:
     def test_a_picture_that_stays_too_large(self):
         with pytest.raises(HpsbenchError, match="larger than 100 bytes"):
             gallery._small(load_protocol("openhps-test"), FakeDataset(), 100)
+
+    def test_the_page_of_the_repository_is_that_of_the_protocols(self):
+        page = (DOCS / "protocols.md").read_text(encoding="utf-8")
+        protocols = [load_protocol(name) for name in protocol_names()]
+        pictured = {protocol.name for protocol in protocols if f"({gallery.PICTURES}/{protocol.name}.jpg)" in page}
+        left = {p.name: "-" for p in protocols if p.occluders and p.name not in pictured}
+        ours = [line for line in page.splitlines() if not line.startswith("No picture: ")]
+        expected = [line for line in gallery.gallery_page(protocols, left).splitlines() if not line.startswith("No picture: ")]
+        assert ours == expected, "docs/protocols.md is not that of the protocol files: run `hpsbench preview --gallery docs`"
+        assert {path.stem for path in (DOCS / "protocols").glob("*.jpg")} == pictured
