@@ -52,7 +52,7 @@ def plan_record(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | No
     names = np.array(joint_names(sample.truth.skeleton))
     of_mask = {} if hidden.coverage_mask is None else {"coverage_mask": round(hidden.coverage_mask, 6)}
     return (
-        json.loads(plan.to_json())
+        plan.to_record()
         | of_mask
         | {
             "coverage": round(hidden.coverage, 6),

@@ -9,6 +9,7 @@ hidden = hidden_by(plan, sample)
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -23,20 +24,29 @@ from hpsbench.protocol import Protocol
 from hpsbench.types import Hidden, Occlusion, OcclusionPlan, Sample, View
 
 
-def make_plan(sample: Sample, protocol: Protocol, track: Sequence[Sample], *, case: str = "", start: int | None = None) -> OcclusionPlan:
+def make_plan(
+    sample: Sample,
+    protocol: Protocol,
+    track: Sequence[Sample],
+    *,
+    case: str = "",
+    start: int | None = None,
+    memo: dict[Any, Any] | None = None,
+) -> OcclusionPlan:
     """Everything drawn for one sample; ``track`` holds the kept samples of its track, ordered by frame.
 
     The plan depends on the protocol, the sample, its track and the ``case`` alone, which is one of ``protocol.cases``; where that is not
     possible for this sample, the plan is empty and says why (``skipped``). ``start``, the place of the track's first sample in
-    a database, is needed (and read) by protocols of "published" seeding only.
+    a database, is needed (and read) by protocols of "published" seeding only. ``memo``, of one protocol and dataset, keeps what several
+    samples share; it moves no number.
     """
-    seeding = _seeding(protocol, start)
+    seeding, memo = _seeding(protocol, start), {} if memo is None else memo
     occlusions: list[Occlusion] = []
     window = None
     for rule, own_case in zip(protocol.occluders, protocol.case_parts(case), strict=True):
         kind = occluder(rule.kind)
         try:
-            occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding, own_case), rule.params)
+            occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding, own_case, memo), rule.params)
         except NotPossible as reason:
             return OcclusionPlan(sample.id, protocol.id, protocol.seed, (), case, str(reason))
         occlusions.append(occlusion)
@@ -60,13 +70,13 @@ class Planner:
     """Plans for the samples of a dataset."""
 
     def __init__(self, protocol: Protocol, dataset: Dataset):
-        self.protocol, self.dataset = protocol, dataset
+        self.protocol, self.dataset, self._memo = protocol, dataset, {}
         self._starts = _starts(dataset) if protocol.seeding == "published" else {}
 
     def __call__(self, sample: Sample, case: str = "") -> OcclusionPlan:
         """The plan of a sample of this dataset."""
         track = self.dataset.track(sample.track) if self.protocol.occluders else ()
-        return make_plan(sample, self.protocol, track, case=case, start=self._starts.get(sample.track))
+        return make_plan(sample, self.protocol, track, case=case, start=self._starts.get(sample.track), memo=self._memo)
 
     def all(self, sample: Sample) -> list[OcclusionPlan]:
         """The plans of a sample under every case of the protocol, in its order."""

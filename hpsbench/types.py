@@ -141,14 +141,17 @@ class OcclusionPlan:
 
     def to_json(self) -> str:
         """One line of plain JSON, the same bytes for the same plan."""
+        return json.dumps(self.to_record(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def to_record(self) -> dict[str, Any]:
+        """What ``from_record`` takes: plain dicts, lists and numbers."""
         record = {key: value for key, value in (("case", self.case), ("skipped", self.skipped)) if value}
-        record |= {
+        return record | {
             "sample_id": self.sample_id,
             "protocol_id": self.protocol_id,
             "seed": self.seed,
             "occlusions": [{"kind": o.kind, "space": o.space, "params": dict(o.params)} for o in self.occlusions],
         }
-        return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "OcclusionPlan":

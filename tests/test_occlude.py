@@ -249,6 +249,16 @@ class FakeDataset:
 
 
 class TestPlanner:
+    def test_what_it_keeps_moves_no_plan(self, monkeypatch):
+        wanted = [make_plan(sample, XOCC, WALK).to_json() for sample in WALK]
+        for most in (1, 20_000):
+            monkeypatch.setattr("hpsbench.occluders.base._MOST_KEPT", most)
+            memo = {}
+            for order in (WALK, WALK[::-1], WALK[3:] + WALK[:3]):
+                found = {sample.id: make_plan(sample, XOCC, WALK, memo=memo).to_json() for sample in order}
+                assert [found[sample.id] for sample in WALK] == wanted
+            assert len(memo) <= most
+
     def test_is_make_plan(self):
         dataset = FakeDataset()
         planner = Planner(XOCC, dataset)

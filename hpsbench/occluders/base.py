@@ -8,8 +8,8 @@ people in several ways, one after the other (joint by joint, place by place), ea
 import difflib
 import random
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
 from typing import Any, ClassVar, NamedTuple
@@ -23,6 +23,8 @@ from hpsbench.registry import load_plugin
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import JOINT_NAMES, joint_names
 from hpsbench.types import Card, Occlusion, Sample
+
+_MOST_KEPT = 20_000
 
 
 class NotPossible(Exception):
@@ -115,6 +117,20 @@ class Published:
 Seeding = BySample | Published
 
 
+class _Replayed:
+    """Draws that repeat the numbers drawn before, and go on behind them."""
+
+    def __init__(self, kept: tuple[Draws, list[float]]):
+        self.source, self.drawn = kept
+        self.place = 0
+
+    def random(self) -> float:
+        if self.place == len(self.drawn):
+            self.drawn.append(self.source.random())
+        self.place += 1
+        return self.drawn[self.place - 1]
+
+
 def _place(sample: Sample, track: Sequence[Sample]) -> int:
     return bisect_left(track, sample.frame, key=lambda other: other.frame)
 
@@ -127,7 +143,10 @@ def _nearest(track: Sequence[Sample], frame: int) -> Sample:
 
 @dataclass(frozen=True)
 class Target:
-    """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, the window fixed so far (or None), the case."""
+    """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, the window fixed so far (or None), the case.
+
+    ``memo`` is kept from sample to sample of one planner: what follows from a key frame alone is not worked out for each frame about it.
+    """
 
     sample: Sample
     track: Sequence[Sample]
@@ -135,6 +154,7 @@ class Target:
     seed: int
     seeding: Seeding
     case: str = ""
+    memo: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def choice(self) -> dict[str, str]:
@@ -158,6 +178,18 @@ class Target:
                     raise NotPossible("joint not annotated")
                 return np.asarray(truth.joints2d[place], dtype=np.float64)
         raise NotPossible(f"no such joint in {truth.skeleton}")
+
+    def once(self, words: tuple[Hashable, ...], work: Callable[[], Any]) -> Any:
+        """What ``work`` gave for these words the first time. They have to tell all that it depends on, within one protocol and dataset."""
+        if words not in self.memo:
+            if len(self.memo) >= _MOST_KEPT:
+                self.memo.clear()
+            self.memo[words] = work()
+        return self.memo[words]
+
+    def draws(self, key: Key, kind: str) -> Draws:
+        """Fresh draws of a key frame, as ``key.draws(kind)`` gives them."""
+        return _Replayed(self.once(("draws", kind, key.seed), lambda: (key.draws(kind), [])))
 
     def words(self, kind: str, *more: str | int) -> list[str | int]:
         """The words that draws for this sample start from, whatever its case: (protocol seed, sample id, kind, more)."""

@@ -5,6 +5,7 @@ side. A raster says where the pixels of some picture lie in these. Whether a pix
 anti-aliasing), so that image and crop, numpy and torch, whole and part agree to the byte.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from hpsbench.seeds import noise_bytes, rng_of
 IntBox = tuple[int, int, int, int]
 Fill = Literal["black", "mean", "white", "noise"]
 
+_FAR = 2.0**30
 # The mean colour of ImageNet, which published code writes as 0 into the normalised crop: 255 (0.485, 0.456, 0.406).
 _COLOURS = {"black": (0, 0, 0), "mean": (124, 116, 104), "white": (255, 255, 255)}
 
@@ -50,7 +52,7 @@ class Raster(NamedTuple):
 
 def _first(distance: float, step: float) -> int:
     """The first pixel whose centre is at or beyond a distance from the first corner."""
-    return int(np.ceil(np.clip(distance / step, -(2.0**30), 2.0**30) - 0.5))
+    return math.ceil(min(max(distance / step, -_FAR), _FAR) - 0.5)
 
 
 @dataclass(frozen=True)

@@ -85,9 +85,9 @@ class NoisePatch(Occluder):
         if box is None or params.box == "base":
             box = square_of_box(sample.view.bbox_xyxy, params.base_scale)
         keys = target.seeding.index_keys(sample, target.track, params.interval)
-        patch = noise_patch(keys.last.draws(self.kind), box, sample.image_size, params)
+        patch = noise_patch(target.draws(keys.last, self.kind), box, sample.image_size, params)
         if keys.weight > 0:
-            after = noise_patch(keys.next.draws(self.kind), box, sample.image_size, params)
+            after = noise_patch(target.draws(keys.next, self.kind), box, sample.image_size, params)
             patch = blended(patch, after, keys.weight)
         pixels = pixels_of(patch, sample.image_size)
         return Occlusion(self.kind, "image", {"box_xyxy": list(pixels), "noise": [target.seed, sample.id, self.kind, "pixels"]})

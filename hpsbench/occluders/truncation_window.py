@@ -149,8 +149,8 @@ class TruncationWindow(Occluder):
     def plan(self, target: Target, params: TruncationParams) -> Occlusion:
         """The window of the target: blended between the windows of its two key frames."""
         keys = target.seeding.frame_keys(target.sample, target.track, params.interval)
-        last = _key_window(keys.last, params)
-        after = last if keys.weight == 0 else _key_window(keys.next, params)
+        last = self._key_window(target, keys.last, params)
+        after = last if keys.weight == 0 else self._key_window(target, keys.next, params)
         window = last if keys.weight == 0 else blended(last, after, keys.weight)
         numbers = {
             "window_xyxy": window.xyxy.tolist(),
@@ -159,6 +159,9 @@ class TruncationWindow(Occluder):
             "weight": keys.weight,
         }
         return Occlusion(self.kind, "image", numbers)
+
+    def _key_window(self, target: Target, key: Key, params: TruncationParams) -> Window:
+        return target.once((self.kind, id(params), key.sample.id, key.seed), lambda: _key_window(key, params))
 
     def window(self, occlusion: Occlusion) -> np.ndarray:
         """The planned square."""
