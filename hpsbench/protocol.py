@@ -224,7 +224,10 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     first, _, other = str(name_or_path).rpartition("@")
     if first and not Path(name_or_path).is_file():
         protocol, on = load_protocol(first), load_protocol(other)
-        return replace(protocol, name=f"{protocol.name}@{on.name}", what=f"{protocol.what}; on the data of {on.name}", data=on.data)
+        try:
+            return replace(protocol, name=f"{protocol.name}@{on.name}", what=f"{protocol.what}; on the data of {on.name}", data=on.data)
+        except ValueError as error:
+            raise ProtocolError(f"Protocol {name_or_path}: {error}") from error
     table = _resolved(str(name_or_path), Path(), ())
     where = f"Protocol {name_or_path}"
     rules = table.pop("occluders", [])

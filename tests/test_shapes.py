@@ -347,6 +347,10 @@ class TestProtocolsOfCases:
         assert (protocol.score, protocol.occluders, protocol.id) == (plain.score, plain.occluders, "hkmr-bar@openhps-test.v1")
         assert protocol.sha256 != plain.sha256
 
+    def test_agoras_scores_stay_with_its_data(self):
+        with pytest.raises(ProtocolError, match="agora-validation@openhps-test: .*'openhps' found"):
+            load_protocol("agora-validation@openhps-test")
+
     def test_halves_of_xocc(self):
         window, patch = (load_protocol(f"3dpw-xocc-{half}").occluders for half in ("window", "patch"))
         assert (*window, *patch) == load_protocol("3dpw-xocc").occluders
