@@ -1,11 +1,10 @@
 """``hpsbench occluders extract | list | draw``."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from hpsbench.cli.options import out_option, talk
+from hpsbench.cli.options import out_option, progress_bar, talk
 
 
 @click.group("occluders")
@@ -20,10 +19,11 @@ def extract_command(voc: Path, out: Path) -> None:
     """Cut the objects out of Pascal VOC that the published object pasting takes (2638 of VOC2012)."""
     from hpsbench.occluders.voc import extract_voc
 
-    extraction = extract_voc(voc, out, _bar("extract", "annotation"))
+    extraction = extract_voc(voc, out, progress_bar("extract", "annotation"))
     click.echo(f"{out}: {extraction}")
     if extraction.warning:
         talk(f"Warning: {extraction.warning}")
+    talk(f"Protocols with the bank 'voc' find it by: export HPSBENCH_VOC_BANK={out.resolve()}")
 
 
 @occluders_command.command("list")
@@ -48,20 +48,5 @@ def draw_command(out: Path, seed: int) -> None:
     """Draw a bank like the one that ships with the package: objects in OUT/bank, textures in OUT/textures, and a catalogue."""
     from hpsbench.occluders.drawn.make import draw_bank
 
-    count = draw_bank(out, seed, _bar("draw", "image"))
+    count = draw_bank(out, seed, progress_bar("draw", "image"))
     click.echo(f"{out}: {count} images of seed {seed}")
-
-
-def _bar(label: str, unit: str) -> Callable[[int, int], None]:
-    """A callback (done, total) that draws a bar on stderr, and nothing where stderr is no terminal."""
-    from tqdm import tqdm
-
-    bar = tqdm(desc=label, unit=unit, disable=None, leave=False)
-
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return update

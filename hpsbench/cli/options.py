@@ -97,11 +97,11 @@ def talk(text: str) -> None:
     click.echo(text, err=True)
 
 
-def progress_bar(label: str) -> Callable[[int, int], None]:
+def progress_bar(label: str, unit: str = "person") -> Callable[[int, int], None]:
     """A callback (done, total) that draws a bar on stderr, and nothing where stderr is no terminal."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=label, unit="person", disable=None, leave=False)
+    bar = tqdm(desc=label, unit=unit, disable=None, leave=False)
 
     def update(done: int, total: int) -> None:
         bar.total = total
