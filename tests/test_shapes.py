@@ -348,7 +348,7 @@ class TestProtocolsOfCases:
         assert protocol.sha256 != plain.sha256
 
     def test_agoras_scores_stay_with_its_data(self):
-        with pytest.raises(ProtocolError, match="agora-validation@openhps-test: .*'openhps' found"):
+        with pytest.raises(ProtocolError, match=r"agora-validation@openhps-test: .*'openhps' found"):
             load_protocol("agora-validation@openhps-test")
 
     def test_halves_of_xocc(self):
