@@ -8,15 +8,17 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-from benchmarks.peers import pa_mpjpe_loop, smplx_layer
+from benchmarks.peers import pa_mpjpe_loop, smplx_layer, written_per_person
 from hpsbench.body.bodies import load_bodies
 from hpsbench.datasets.base import open_dataset
+from hpsbench.generate import generate
 from hpsbench.geometry import apply_similarity, similarity_align
 from hpsbench.occlude import Planner
 from hpsbench.protocol import load_protocol
@@ -71,13 +73,31 @@ def plans_and_frames() -> None:
         "openhps", None, split="test", frames="campose-valid", bbox="keypoints", bbox_scale=1.0, bodies=load_bodies(None)
     )
     samples = list(dataset)
-    planner = Planner(protocol, dataset)
-    plans = seconds(lambda: [planner(sample) for sample in samples])
+    plans = seconds(lambda: list(map(Planner(protocol, dataset), samples)))
     one_per_frame = {sample.view.image_key: sample.view for sample in samples}.values()
     per_person = seconds(lambda: [sample.view.read() for sample in samples])
     per_frame = seconds(lambda: [view.read() for view in one_per_frame])
     show("XOCC plans", len(samples), plans, per_person, "decoding one image per person")
     show("decoding once per frame", len(samples), per_frame, per_person, "decoding one image per person")
+
+
+def generation(protocol: str = "openhps-xocc") -> None:
+    """Whole generated sets of the embedded people, plans alone and with images, against a loop that reads, paints and writes per person."""
+    rule = load_protocol(protocol)
+    dataset = open_dataset(
+        "openhps", None, split="test", frames="campose-valid", bbox="keypoints", bbox_scale=1.0, bodies=load_bodies(None)
+    )
+    samples = list(dataset)
+    one_per_frame = {sample.view.image_key: sample.view for sample in samples}.values()
+    with tempfile.TemporaryDirectory() as folder:
+        places = (Path(folder) / str(k) for k in count())
+        plans = seconds(lambda: generate(rule, dataset, next(places)))
+        images = seconds(lambda: generate(rule, dataset, next(places), images=True), tries=1)
+        plain = seconds(lambda: written_per_person(samples, Planner(rule, dataset), next(places)), tries=1)
+    decoded = seconds(lambda: [view.read() for view in one_per_frame])
+    show(f"{protocol}, plans only", len(samples), plans, plain, "read, paint, write per person")
+    show(f"{protocol}, images", len(samples), images, plain, "read, paint, write per person")
+    print(f"{'decoding alone':<28} {len(one_per_frame) / decoded:>16,.0f} frames/s")
 
 
 def main() -> None:
@@ -88,6 +108,7 @@ def main() -> None:
     alignment()
     body()
     plans_and_frames()
+    generation()
 
 
 if __name__ == "__main__":

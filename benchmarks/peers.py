@@ -1,11 +1,16 @@
 """The field's way of doing things, in our own few lines each, to be measured against."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import smplx
 from scipy.sparse import csc_matrix
+
+from hpsbench.occlude import Planner, apply_to_image
+from hpsbench.types import Sample
 
 
 def pa_mpjpe_loop(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -31,3 +36,10 @@ def smplx_layer(body_file: Path, folder: Path):
         pickle.dump(content, stream)
     layer = smplx.SMPL(str(folder), gender="neutral", batch_size=1)
     return lambda betas, pose: layer(betas=betas, body_pose=pose[:, 1:].flatten(1), global_orient=pose[:, 0])
+
+
+def written_per_person(samples: Sequence[Sample], planner: Planner, folder: Path) -> None:
+    """Occluded images as scripts write them: for each person read the image, paint, encode, write; no plan, hash or check is kept."""
+    folder.mkdir()
+    for k, sample in enumerate(samples):
+        cv2.imwrite(str(folder / f"{k}.png"), apply_to_image(sample.view.read(), planner(sample))[..., ::-1])
