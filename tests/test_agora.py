@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from damage import cut, emptied
 from layouts.agora import (
     FULL,
     SMALL,
@@ -542,18 +543,6 @@ class TestBadInput:
 
 TABLE = "SMPL/validation_0_withjv.pkl"
 PICTURE = "validation/ag_validationset_renderpeople_bfh_hdri_50mm_5_10_00003_1280x720.png"
-
-
-def emptied(root, *held):
-    shutil.rmtree(root)
-    root.mkdir()
-    for name in held:
-        (root / name).mkdir()
-
-
-def cut(path, where):
-    """Keeps the first ``where`` bytes of a file, all but the last -``where`` where negative."""
-    path.write_bytes(path.read_bytes()[:where])
 
 
 def changed(root, column, value, row=0):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from damage import cut, emptied
 from layouts.emdb import Walk, record, write_emdb
 
 from hpsbench.body.bodies import load_bodies
@@ -374,19 +375,6 @@ FAULTS = {
     "an empty image": (lambda root: (root / "P0/00_stairs/images/00000.jpg").write_bytes(b""), "is broken"),
 }
 PICKLE = "P0/00_stairs/P0_00_stairs_data.pkl"
-
-
-def emptied(root, *held):
-    shutil.rmtree(root)
-    root.mkdir()
-    for name in held:
-        (root / name).mkdir()
-
-
-def cut(path, where):
-    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
-    data = path.read_bytes()
-    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
 
 
 class TestEveryBadInput:

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from damage import cut, emptied
 from layouts import h36m as layout
 
 from hpsbench.body.bodies import load_bodies
@@ -793,19 +794,6 @@ MONO = "S9/MyPoseFeatures/D3_Positions_mono/Directions 1.60457274.cdf"
 FLAT = "S9/MyPoseFeatures/D2_Positions/Directions 1.60457274.cdf"
 METADATA = "Release-v1.2/metadata.xml"
 FIRST = "images/S9_Directions_1.60457274_000001.jpg"
-
-
-def emptied(root, *held):
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    for name in held:
-        (root / name).mkdir()
-
-
-def cut(path, where):
-    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
-    data = path.read_bytes()
-    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
 
 
 def replaced(path, old, new, count=-1):

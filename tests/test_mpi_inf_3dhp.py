@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from damage import cut, emptied
 from layouts import mpi_inf_3dhp as layout
 
 from hpsbench.body.bodies import load_bodies
@@ -489,19 +490,6 @@ TEST_FAULTS = {
 }
 MAT, TEXT, PICTURE = "S1/Seq2/annot.mat", "S1/Seq2/camera.calibration", "S1/Seq2/imageFrames/video_2/frame_000001.jpg"
 HDF5, IMAGE = "TS1/annot_data.mat", "TS1/imageSequence/img_000001.jpg"
-
-
-def emptied(root, *held):
-    shutil.rmtree(root)
-    root.mkdir()
-    for name in held:
-        (root / name).mkdir()
-
-
-def cut(path, where):
-    """Keeps the first ``where`` bytes of a file, or that part of it where it is below 1; all but the last -``where`` where negative."""
-    data = path.read_bytes()
-    path.write_bytes(data[: int(where * len(data)) if 0 < where < 1 else where])
 
 
 def rewrite(path, pattern, new):
