@@ -1,6 +1,6 @@
 """A small dataset and a model for tests of the verbs: people of the embedded body in pictures of noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -96,6 +96,31 @@ class FakeDataset(Dataset):
         read = Broken(entry.id) if entry.id in self.broken else Noise(entry.image_key)
         view = View(read, entry.image_key, box, K)
         return Sample(entry.id, view, truth, entry.track.rpartition("/")[0], entry.track, entry.frame, (WIDTH, HEIGHT))
+
+
+@dataclass(frozen=True)
+class Grey:
+    """Reads a picture of one colour, 96 x 72 px."""
+
+    def __call__(self) -> np.ndarray:
+        return np.full((72, 96, 3), 90, np.uint8)
+
+
+class ThreePeople(Dataset):
+    """Three people in three grey frames of one sequence, each as ``person(frame, bbox, size, name)`` makes them."""
+
+    name = "openhps"
+    card = CARD
+
+    def __init__(self, person):
+        entries = [Entry(f"fake/test/a/{frame:05d}/0", f"a/{frame}", "fake/test/a/0", frame) for frame in range(3)]
+        super().__init__(entries, split="test", counts=FrameCounts(3, 3, {}), fingerprint="f" * 64)
+        self.person = person
+
+    def sample_at(self, i: int) -> Sample:
+        entry = self._entries[i]
+        sample = self.person(entry.frame, (20 + i, 5, 60 + i, 65), (96, 72), entry.id)
+        return replace(sample, view=replace(sample.view, read=Grey(), image_key=entry.image_key), track=entry.track)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from fakes import ThreePeople
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.errors import DataError, ProtocolError
 from hpsbench.generate import generate, verify
 from hpsbench.generated import load_generated
@@ -24,7 +24,7 @@ from hpsbench.occluders.random_rectangle import RandomRectangleParams
 from hpsbench.protocol import load_protocol
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import JOINT_NAMES
-from hpsbench.types import Card, Occlusion, OcclusionPlan, Sample, Truth, View
+from hpsbench.types import Occlusion, OcclusionPlan, Sample, Truth, View
 
 DATA = Path(__file__).parent / "data/occlusion"
 # Two objects: "round" 40x30, a disc with a rim of alpha 192; "tall" 6x50, opaque.
@@ -471,34 +471,10 @@ class TestOnePictureInEveryForm:
         assert hidden_by(plans[0], sample).coverage_box == hidden_by(plans[1], sample).coverage_box
 
 
-@dataclass(frozen=True)
-class Grey:
-    """Reads a picture of one colour."""
-
-    def __call__(self):
-        return np.full((72, 96, 3), 90, np.uint8)
-
-
-class People(Dataset):
-    """Three people in three frames of one sequence."""
-
-    name = "openhps"
-    card = Card("fake", "people of a test", "tests", "Apache-2.0")
-
-    def __init__(self):
-        entries = [Entry(f"fake/test/a/{frame:05d}/0", f"a/{frame}", "fake/test/a/0", frame) for frame in range(3)]
-        super().__init__(entries, split="test", counts=FrameCounts(3, 3, {}), fingerprint="f" * 64)
-
-    def sample_at(self, i):
-        entry = self._entries[i]
-        sample = person(entry.frame, (20 + i, 5, 60 + i, 65), (96, 72), entry.id)
-        return replace(sample, view=replace(sample.view, read=Grey(), image_key=entry.image_key), track=entry.track)
-
-
 class TestGenerate:
     @pytest.mark.parametrize("name", EVERY)
     def test_written_verified_and_read_back(self, name, tmp_path):
-        protocol, dataset = changed(name), People()
+        protocol, dataset = changed(name), ThreePeople(person)
         manifest = generate(protocol, dataset, tmp_path / "out", images=True)
         cases = len(protocol.cases)
         assert manifest["counts"]["written"] == 3 * cases

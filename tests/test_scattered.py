@@ -1,13 +1,13 @@
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fakes import ThreePeople
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.errors import ProtocolError
 from hpsbench.generate import generate, verify
 from hpsbench.generated import load_generated
@@ -17,7 +17,7 @@ from hpsbench.occluders.base import BySample, NotPossible, Target
 from hpsbench.occluders.scattered_shapes import Bar, Circle, Object, Rectangle, ScatteredShapes
 from hpsbench.protocol import load_protocol
 from hpsbench.seeds import rng_of
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Sample, Truth, View
 
 DATA = Path(__file__).parent / "data/occlusion"
 REWRITE = os.environ.get("HPSBENCH_REWRITE_GOLDENS") == "1"
@@ -168,7 +168,7 @@ class TestNotPossible:
 
     def test_are_counted(self, tmp_path):
         protocol = changed("sarandi-circles", circle=Circle((0.001, 0.001)))
-        manifest = generate(protocol, People(), tmp_path / "out")
+        manifest = generate(protocol, ThreePeople(person), tmp_path / "out")
         assert manifest["counts"]["skipped"] == {f"{level} % of the box not met": 3 for level in range(10, 80, 10)}
 
 
@@ -275,34 +275,10 @@ class TestOnePictureInEveryForm:
         assert hidden_by(plans[0], sample).coverage_box == pytest.approx(plans[0].occlusions[0].params["coverage"], abs=1e-6)
 
 
-@dataclass(frozen=True)
-class Grey:
-    """Reads a picture of one colour."""
-
-    def __call__(self):
-        return np.full((72, 96, 3), 90, np.uint8)
-
-
-class People(Dataset):
-    """Three people in three frames of one sequence."""
-
-    name = "openhps"
-    card = Card("fake", "people of a test", "tests", "Apache-2.0")
-
-    def __init__(self):
-        entries = [Entry(f"fake/test/a/{frame:05d}/0", f"a/{frame}", "fake/test/a/0", frame) for frame in range(3)]
-        super().__init__(entries, split="test", counts=FrameCounts(3, 3, {}), fingerprint="f" * 64)
-
-    def sample_at(self, i):
-        entry = self._entries[i]
-        sample = person(entry.frame, (20 + i, 5, 60 + i, 65), (96, 72), entry.id)
-        return replace(sample, view=replace(sample.view, read=Grey(), image_key=entry.image_key), track=entry.track)
-
-
 class TestGenerate:
     @pytest.mark.parametrize("name", NAMES)
     def test_written_verified_and_read_back(self, name, tmp_path):
-        protocol, dataset = changed(name), People()
+        protocol, dataset = changed(name), ThreePeople(person)
         manifest = generate(protocol, dataset, tmp_path / "out", images=True)
         assert manifest["counts"]["written"] == 24
         assert "skipped" not in manifest["counts"]
