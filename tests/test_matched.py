@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_scattered import People, person, picture
+from fakes import ThreePeople
+from test_scattered import person, picture
 
 from hpsbench.errors import ProtocolError
 from hpsbench.generate import generate, verify
@@ -256,7 +257,7 @@ class TestNotPossible:
         assert self.reason(changed(name, **numbers), person(), 60) == reason
 
     def test_and_is_counted(self, tmp_path):
-        manifest = generate(changed("matched-bar", largest=10.0), People(), tmp_path / "out")
+        manifest = generate(changed("matched-bar", largest=10.0), ThreePeople(person), tmp_path / "out")
         # 10 canvas px of 204.8 are less than a tenth of a box as wide as high, and a little more of these (40 x 60 px).
         assert manifest["counts"]["skipped"] == {f"{level} % of the box is not reached by a bar of 10 px": 3 for level in LEVELS}
 
@@ -343,7 +344,7 @@ class TestOfTheJoints:
 class TestGenerate:
     @pytest.mark.parametrize("name", FAMILIES)
     def test_written_verified_and_read_back(self, name, tmp_path):
-        protocol, dataset = changed(name), People()
+        protocol, dataset = changed(name), ThreePeople(person)
         manifest = generate(protocol, dataset, tmp_path / "out", images=True)
         skipped = sum(manifest["counts"].get("skipped", {}).values())
         assert manifest["counts"]["written"] + skipped == 21
