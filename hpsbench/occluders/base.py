@@ -17,6 +17,8 @@ from typing import Protocol as TypingProtocol
 
 import numpy as np
 
+from hpsbench.body.silhouette import Silhouette
+from hpsbench.errors import ProtocolError
 from hpsbench.image import square_of_box
 from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil
 from hpsbench.registry import load_plugin
@@ -25,6 +27,10 @@ from hpsbench.skeleton import JOINT_NAMES, joint_names
 from hpsbench.types import Card, Occlusion, Sample
 
 _MOST_KEPT = 20_000
+NO_BODIES = (
+    "its levels are shares of the person's silhouette, which is that of the true mesh, and no bodies were given. Name the folder of the body "
+    "files (--body; `bodies` of hpsbench.occlude.Planner), or take the protocol of the box or of the joints."
+)
 
 
 class NotPossible(Exception):
@@ -146,6 +152,7 @@ class Target:
     """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, the window fixed so far (or None), the case.
 
     ``memo`` is kept from sample to sample of one planner: what follows from a key frame alone is not worked out for each frame about it.
+    ``silhouettes`` gives a sample's silhouette, None where it has none; it is asked by occluders that need one alone.
     """
 
     sample: Sample
@@ -155,6 +162,19 @@ class Target:
     seeding: Seeding
     case: str = ""
     memo: dict[Any, Any] = field(default_factory=dict)
+    silhouettes: Callable[[Sample], Silhouette | None] | None = None
+
+    @property
+    def silhouette(self) -> Silhouette:
+        """The pixels of the image that the person covers. Raises NotPossible where there are none, ProtocolError where nobody can tell."""
+        if self.silhouettes is None:
+            raise ProtocolError(f"'{self.sample.id}' cannot be hidden: {NO_BODIES}")
+        found = self.silhouettes(self.sample)
+        if found is None:
+            truth = self.sample.truth
+            bodiless = any(part is None for part in (truth.rotvecs, truth.betas, truth.trans))
+            raise NotPossible("no true body" if bodiless else "silhouette outside the image")
+        return found
 
     @property
     def choice(self) -> dict[str, str]:
@@ -253,12 +273,15 @@ def cases_of(**choices: Sequence[str | int | float]) -> tuple[str, ...]:
 class Occluder:
     """One kind of occluder. A subclass names its ``Params``, a frozen dataclass that protocol files fill in, and plans.
 
-    Boxes are xyxy px of the whole image; an integer box holds the pixels [x0, x1) x [y0, y1).
+    Boxes are xyxy px of the whole image; an integer box holds the pixels [x0, x1) x [y0, y1). A kind whose ``pixels`` is False hides joints
+    from models that take joints, and nothing of the image. One that ``tells_onset`` says in its plans when an occlusion began.
     """
 
     kind: ClassVar[str]
     card: ClassVar[Card]
     Params: ClassVar[type]
+    pixels: ClassVar[bool] = True
+    tells_onset: ClassVar[bool] = False
 
     def cases(self, params: Any) -> tuple[str, ...]:
         """The ways in which each person is hidden, as "key=value,key=value"; one without a name where there is one way only."""
@@ -268,6 +291,16 @@ class Occluder:
     def plan(self, target: Target, params: Any) -> Occlusion:
         """What is drawn for this target: plain JSON numbers, from which pixels follow. Raises NotPossible."""
         raise NotImplementedError
+
+    def needs_silhouette(self, params: Any) -> bool:
+        """Whether planning with these numbers asks for the person's silhouette."""
+        del params
+        return False
+
+    def joints(self, occlusion: Occlusion) -> tuple[str, ...]:
+        """The names of the joints that a model of joints does not get; none for kinds that hide pixels."""
+        del occlusion
+        return ()
 
     def window(self, occlusion: Occlusion) -> np.ndarray | None:
         """The window (4,) float64 that the view is cut to; None: this kind does not cut."""

@@ -79,10 +79,13 @@ class Stencil:
         x0, y0, x1, y1 = self.box
         covered[y0:y1, x0:x1] |= True if self.alpha is None else self.alpha >= 128
 
-    def area(self) -> int:
-        """How many pixels it hides."""
+    def area(self, mask: np.ndarray | None = None) -> int:
+        """How many pixels it hides; of a ``mask`` (H, W) bool over the raster, how many of its own."""
         x0, y0, x1, y1 = self.box
-        return (x1 - x0) * (y1 - y0) if self.alpha is None else int(np.count_nonzero(self.alpha >= 128))
+        if mask is None:
+            return (x1 - x0) * (y1 - y0) if self.alpha is None else int(np.count_nonzero(self.alpha >= 128))
+        part = mask[y0:y1, x0:x1]
+        return int(np.count_nonzero(part if self.alpha is None else part & (self.alpha >= 128)))
 
 
 def paste(picture: np.ndarray, stencil: Stencil) -> None:

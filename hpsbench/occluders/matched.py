@@ -1,7 +1,7 @@
 """Coverage-matched ladders: one occluder a family, grown about a drawn place until a given share of the person is hidden.
 
 Ours, so that families can be compared on one axis: at 40 % a bar, a circle, a rectangle, an object, noise and a crop hide as much of the
-person's box, or of its visible joints, about the same place. All levels of a person share place, angle and ratio: each shape, and each
+person's box, silhouette or visible joints, about the same place. All levels of a person share place, angle and ratio: each shape, and each
 crop, contains the one before. Objects are not solid, so that a larger one may show what a smaller one hid.
 """
 
@@ -83,13 +83,17 @@ class MatchedShape(Occluder):
         """A case for each level."""
         return params.cases
 
+    def needs_silhouette(self, params: LadderParams) -> bool:
+        """Where levels are of it."""
+        return params.of == "mask"
+
     def plan(self, target: Target, params: MatchedShapeParams) -> Occlusion:
         """The shape of the case's level. Raises NotPossible where no size up to the largest meets it.
 
         Each px enters a growing shape at a size of its own; the one wanted is that of the px at the level's place in this order.
         """
         canvas, words = target.canvas(params.canvas_side, params.canvas_scale), _words(target)
-        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy)
+        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy, params.of)
         measure = Measure.on(canvas, seen, params.of)
         goal = Goal.at(params, float(target.choice["level"]), seen.total(params.of))
         rng = rng_of(*words, "form")
@@ -105,7 +109,7 @@ class MatchedShape(Occluder):
             return Occlusion(self.kind, params.space, {"canvas": canvas.record} | growing.shape(size) | fill)
 
         size, hidden = goal.fitted(
-            _sizes_about(growing.entry(*measure.centres), goal.wanted, params.largest),
+            _sizes_about(_on_canvas_alone(growing.entry, measure, canvas.side), goal.wanted, params.largest),
             lambda size: measure.hidden(shape_stencil(planned(size), measure.raster)),
             f"a {params.shape} of {params.largest:g} px",
         )
@@ -153,10 +157,22 @@ def _on_canvas(canvas: Canvas, place: tuple[float, float]) -> tuple[float, float
     return round(float(x), 2), round(float(y), 2)
 
 
+def _on_canvas_alone(entry: Callable[[np.ndarray, np.ndarray], np.ndarray], measure: Measure, side: float) -> np.ndarray:
+    """The size at which each of what there is to hide enters; infinite for px of a silhouette beyond the canvas, where nothing is painted."""
+    x, y = measure.centres
+    sizes = entry(x, y)
+    if measure.mask is None:
+        return sizes
+    return np.where((x >= 0) & (y >= 0) & (x < side) & (y < side), sizes, np.inf)
+
+
 def _sizes_about(entries: np.ndarray, wanted: float, largest: float) -> list[float]:
     """The sizes next to the one at which as many as wanted have entered, in steps of 1/64 px, none above the largest."""
     place = min(max(round(wanted), 1), entries.size) - 1
-    step = math.floor(float(np.partition(entries, place, axis=None)[place]) * _STEPS_TO_A_PX)
+    entry = float(np.partition(entries, place, axis=None)[place])
+    if math.isinf(entry):
+        return [largest]
+    step = math.floor(entry * _STEPS_TO_A_PX)
     return sorted({min(near / _STEPS_TO_A_PX, largest) for near in (step - 1, step, step + 1) if near > 0})
 
 
@@ -193,10 +209,14 @@ class MatchedObject(Occluder):
         """A case for each level."""
         return params.cases
 
+    def needs_silhouette(self, params: LadderParams) -> bool:
+        """Where levels are of it."""
+        return params.of == "mask"
+
     def plan(self, target: Target, params: MatchedObjectParams) -> Occlusion:
         """The object at the case's level; its longer side is a whole number of px. Raises NotPossible where no size meets it."""
         canvas = target.canvas(params.canvas_side, params.canvas_scale)
-        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy)
+        seen = seen_of(target, target.window_xyxy, canvas.square_xyxy, params.of)
         bank = bank_record(params.bank)
         found = _object_ladder(tuple(_words(target)), params, tuple(bank.items()), canvas, seen)[target.choice["level"]]
         if isinstance(found, str):
@@ -285,13 +305,17 @@ class MatchedCrop(Crop):
         """A case for each level."""
         return params.cases
 
+    def needs_silhouette(self, params: LadderParams) -> bool:
+        """Where levels are of it."""
+        return params.of == "mask"
+
     def plan(self, target: Target, params: MatchedCropParams) -> Occlusion:
         """The window of the case's level, in steps of 1/4096 of the whole square. Raises NotPossible where none meets it.
 
         A window fixed before is replaced, and counts for nothing.
         """
         whole = square_of_box(target.sample.view.bbox_xyxy, params.box_scale)
-        seen = seen_of(target, None, whole.tolist())
+        seen = seen_of(target, None, whole.tolist(), params.of)
         goal = Goal.at(params, float(target.choice["level"]), seen.total(params.of))
         place = np.tile(seen.place(_words(target), params.margin), 2)
         smallest = min(max(math.ceil(params.smallest / (whole[2] - whole[0]) * _WINDOWS), 1), _WINDOWS)
