@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from hpsbench.errors import DataError
-from hpsbench.image import crop_square, cut, encode_jpeg, encode_png, image_size, read_image, square_of_box
+from hpsbench.image import crop_square, cut, encode_jpeg, encode_png, image_size, read_image, read_sized, reduced_size, square_of_box
 
 
 @pytest.fixture
@@ -82,3 +82,39 @@ def test_cut_equals_cutting_the_padded_image(picture, box):
 
 def test_cut_outside_is_black(picture):
     assert not cut(picture, (100, 100, 110, 105)).any()
+
+
+class TestReduced:
+    @pytest.mark.parametrize(("reduction", "size"), [(1, (61, 43)), (2, (31, 22)), (4, (16, 11)), (8, (8, 6))])
+    def test_sizes_are_rounded_up_whatever_the_format(self, tmp_path, reduction, size):
+        picture = np.random.default_rng(0).integers(0, 256, (43, 61, 3), dtype=np.uint8)
+        (tmp_path / "a.jpg").write_bytes(encode_jpeg(picture))
+        (tmp_path / "a.png").write_bytes(encode_png(picture))
+        assert reduced_size((61, 43), reduction) == size
+        for name in ("a.jpg", "a.png"):
+            assert read_image(tmp_path / name, reduction).shape == (size[1], size[0], 3)
+            assert read_sized(tmp_path / name, (61, 43), "", reduction).shape == (size[1], size[0], 3)
+
+    def test_of_a_png_they_are_means(self, tmp_path):
+        picture = np.zeros((2, 3, 3), np.uint8)
+        picture[:, :, 0] = [[10, 20, 60], [30, 40, 80]]
+        (tmp_path / "a.png").write_bytes(encode_png(picture))
+        # (10 + 20 + 30 + 40) / 4 and, with the last column twice, (60 + 80) / 2.
+        assert read_image(tmp_path / "a.png", 2)[:, :, 0].tolist() == [[25, 70]]
+
+    def test_of_a_jpeg_they_are_near_the_means(self, tmp_path):
+        smooth = cv2.resize(np.random.default_rng(1).integers(60, 200, (6, 8, 3), dtype=np.uint8), (128, 96), interpolation=cv2.INTER_CUBIC)
+        (tmp_path / "a.jpg").write_bytes(encode_jpeg(smooth, 98))
+        means = read_image(tmp_path / "a.jpg").reshape(24, 4, 32, 4, 3).mean((1, 3))
+        assert np.abs(read_image(tmp_path / "a.jpg", 4) - means).mean() < 2
+
+    def test_a_truncated_jpeg_is_an_error_too(self, tmp_path, picture):
+        (tmp_path / "cut.jpg").write_bytes(encode_jpeg(picture)[:-200])
+        with pytest.raises(DataError, match=r"cut\.jpg is broken"):
+            read_image(tmp_path / "cut.jpg", 4)
+
+    @pytest.mark.parametrize("reduction", [1, 2])
+    def test_an_image_of_another_size_is_refused(self, tmp_path, picture, reduction):
+        (tmp_path / "a.png").write_bytes(encode_png(picture))
+        with pytest.raises(DataError, match=r"a\.png is 60 x 40 px, expected 64 x 40 as told\. Unpack it\."):
+            read_sized(tmp_path / "a.png", (64, 40), " as told. Unpack it.", reduction)

@@ -11,4 +11,4 @@ from hpsbench.cli.generate import generate_options, run_generate
 @generate_options
 def make_xocc_command(data: Path | None, **settings) -> None:
     """Make the XOCC test set: 3DPW-XOCC with --data, else OpenHPS-XOCC of the embedded set."""
-    run_generate(None if data is None else "3dpw-xocc", "openhps-xocc", data=data, **settings)
+    run_generate((None if data is None else "3dpw-xocc",), "openhps-xocc", data=data, **settings)

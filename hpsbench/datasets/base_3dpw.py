@@ -25,7 +25,7 @@ from hpsbench.datasets.base_3dpw_rules import FRAME_RULES, in_pieces
 from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_index import indexed
 from hpsbench.errors import DataError
-from hpsbench.image import image_size, read_image
+from hpsbench.image import image_size, read_sized
 
 if TYPE_CHECKING:
     from hpsbench.body.bodies import Bodies
@@ -196,7 +196,8 @@ class ThreeDPWLayout(ColumnDataset):
             rows=rows,
             sequence=sequence.name,
             image_size=sequence.size,
-            read=partial(_read_sized, self._image_root / sequence.name, sequence.size),
+            read=partial(_read, self._image_root / sequence.name, sequence.size),
+            reducible=True,
             boxes_xyxy=sequence.boxes_xyxy,
             intrinsics=np.tile(sequence.intrinsics, (count, 1, 1)),
             skeleton="smpl24",
@@ -296,13 +297,6 @@ def _image_path(folder: Path, frame: int) -> Path:
     return folder / f"image_{frame:05d}.jpg"
 
 
-def _read_sized(folder: Path, size: tuple[int, int], frame: int) -> np.ndarray:
+def _read(folder: Path, size: tuple[int, int], frame: int, reduction: int = 1) -> np.ndarray:
     """The image (H, W, 3) of a frame. Raises DataError where it is missing, broken or not of its sequence's ``size``."""
-    path = _image_path(folder, frame)
-    image = read_image(path)
-    height, width = image.shape[:2]
-    if (width, height) != size:
-        raise DataError(
-            f"{path} is {width} x {height} px, expected {size[0]} x {size[1]} as the first image of its sequence. Unpack it again."
-        )
-    return image
+    return read_sized(_image_path(folder, frame), size, " as the first image of its sequence. Unpack it again.", reduction)

@@ -12,7 +12,6 @@ import torch
 
 from hpsbench.errors import DataError
 from hpsbench.geometry import rotvec_to_rotmat
-from hpsbench.image import read_image
 from hpsbench.safeload import load_pickle
 
 FULL_SIZE = (3840, 2160)
@@ -209,12 +208,3 @@ def load_detections(file: Path, where: str) -> dict[str, np.ndarray]:
 def _base(name: str) -> str:
     stem = name.rpartition("/")[2].removesuffix(".png")
     return stem.removesuffix("_1280x720").removesuffix("_3840x2160")
-
-
-def read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3). Raises DataError where it is broken or not of ``size``."""
-    image = read_image(path)
-    height, width = image.shape[:2]
-    if (width, height) != size:
-        raise DataError(f"{path} is {width} x {height} px, expected {size[0]} x {size[1]}. Unpack the images of that size again.")
-    return image

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from hpsbench.datasets.base import Entry
-from hpsbench.datasets.base_agora import read_sized, split_name
+from hpsbench.datasets.base_agora import split_name
 from hpsbench.datasets.base_agora_fits import CameraFits
 from hpsbench.datasets.base_agora_tables import AgoraPeople
 from hpsbench.datasets.base_columns import SampleColumns
 from hpsbench.geometry import project
+from hpsbench.image import read_sized
 from hpsbench.skeleton import joint_names
 
 
@@ -40,9 +41,9 @@ class Images:
     paths: Mapping[int, Path | None]
     size: tuple[int, int]
 
-    def read(self, frame: int) -> np.ndarray:
-        """(H, W, 3) RGB. Raises DataError as ``read_sized``."""
-        return read_sized(self.paths[frame], self.size)
+    def read(self, frame: int, reduction: int = 1) -> np.ndarray:
+        """(H, W, 3) RGB. Raises DataError where it is broken or not of its size."""
+        return read_sized(self.paths[frame], self.size, ". Unpack the images of that size again.", reduction)
 
 
 def columns_of(
@@ -70,6 +71,7 @@ def columns_of(
                 sequence=sequence,
                 image_size=size,
                 read=Images({split_name(scene.name)[1]: scene.path for scene in some}, size).read,
+                reducible=True,
                 boxes_xyxy=np.concatenate([scene.boxes_xyxy for scene in some]),
                 intrinsics=[scene.intrinsics for scene in some for _ in scene.boxes_xyxy],
                 skeleton=skeleton,

@@ -20,16 +20,16 @@ class SampleColumns:
     The arrays have a row of what ``View`` and ``Truth`` hold: ``boxes_xyxy`` (R, 4), ``intrinsics`` (R, 3, 3) or R times one (3, 3),
     ``joints`` (R, J, 3), ``joints2d`` (R, J, 2), ``valid`` (R, J), ``rotvecs`` (R, 24, 3), ``betas`` (R, 10), ``trans`` (R, 3),
     ``keypoints2d`` (R, K, 3) and R ``genders``; ``rotvecs``, ``betas`` and ``trans`` may be lists with None for those who have no body.
-    ``read`` gives the image of a frame number. A first record is made through the types' own
-    checks, and all rows of a column have one shape: so none of the others can fail them. Raises ValueError where a column is of another
-    length or shape.
+    ``read`` gives the image of a frame number and, where ``reducible``, takes ``reduction`` as ``View.read`` does.
+    A first record is made through the types' own checks, and all rows of a column have one shape: so none of the others can fail
+    them. Raises ValueError where a column is of another length or shape.
     """
 
     entries: Sequence[Entry]
     rows: np.ndarray
     sequence: str
     image_size: tuple[int, int]
-    read: Callable[[int], np.ndarray]
+    read: Callable[..., np.ndarray]
     boxes_xyxy: np.ndarray
     intrinsics: np.ndarray | Sequence[np.ndarray]
     skeleton: str
@@ -42,6 +42,7 @@ class SampleColumns:
     trans: np.ndarray | None = None
     keypoints2d: np.ndarray | None = None
     keypoints_skeleton: str | None = None
+    reducible: bool = False
 
     def __post_init__(self):
         count = len(self.joints)
@@ -103,6 +104,7 @@ class SampleColumns:
             "bbox_xyxy": box,
             "intrinsics": intrinsics,
             "window_xyxy": None,
+            "reducible": self.reducible,
         }
         sample = {
             "id": name,

@@ -168,6 +168,7 @@ class H36MLayout(ColumnDataset):
             sequence=clip.clip.name,
             image_size=clip.pictures.size,
             read=clip.pictures.read,
+            reducible=clip.pictures.reducible,
             boxes_xyxy=clip.boxes,
             intrinsics=[clip.camera.intrinsics] * count,
             skeleton=self.skeleton,

@@ -5,17 +5,19 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from hpsbench.datasets.base_h36m_names import RENAMED, Clip
 from hpsbench.errors import DataError
-from hpsbench.image import image_size, read_image
+from hpsbench.image import image_size, read_sized
 
 # Videos and poses differ in length by a frame or two; a picture that is missing before that is an error.
 TAIL = 5
 _OPEN_VIDEOS = 4
+_OTHERWISE = " as the rest of its clip. Extract it again."
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Images:
     pattern: str
     names: frozenset[str]
     size: tuple[int, int]
+    reducible: ClassVar[bool] = True
 
     def has(self, frames: np.ndarray) -> np.ndarray:
         """Which of the frames (N,) have a picture."""
@@ -34,10 +37,9 @@ class Images:
         """The file of a frame."""
         return self.pattern.format(frame + 1)
 
-    def read(self, frame: int) -> np.ndarray:
+    def read(self, frame: int, reduction: int = 1) -> np.ndarray:
         """The picture of a frame, (H, W, 3) RGB. Raises DataError."""
-        path = self.path(frame)
-        return _sized(read_image(path), self.size, path)
+        return read_sized(self.path(frame), self.size, _OTHERWISE, reduction)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Video:
     file: str
     count: int
     size: tuple[int, int]
+    reducible: ClassVar[bool] = False
 
     def has(self, frames: np.ndarray) -> np.ndarray:
         """Which of the frames (N,) the video has."""
@@ -102,7 +105,7 @@ class Pictures:
 def _sized(image: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
     height, width = image.shape[:2]
     if (width, height) != size:
-        raise DataError(f"{name} is {width} x {height} px, expected {size[0]} x {size[1]} as the rest of its clip. Extract it again.")
+        raise DataError(f"{name} is {width} x {height} px, expected {size[0]} x {size[1]}{_OTHERWISE}")
     return image
 
 

@@ -18,7 +18,7 @@ from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_emdb import World, load_world, sequence_files
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
-from hpsbench.image import image_size, read_image
+from hpsbench.image import image_size, read_sized
 from hpsbench.skeleton import PARENTS
 from hpsbench.types import Card
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FRAME_RULES = ("all", "good")
 _BOX_RULES = {"joints-in-image": "no joint inside the image", "annotated": "no annotated box"}
 _NOT_GOOD = "not a good frame"
+_OTHERWISE = " as its camera says. Use the images as they were published."
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class Emdb(ColumnDataset):
             rows=rows,
             sequence=world.name,
             image_size=world.size,
-            read=partial(_read_sized, world.folder / "images", world.size),
+            read=partial(_read, world.folder / "images", world.size),
+            reducible=True,
             boxes_xyxy=sequence.boxes,
             intrinsics=np.tile(world.intrinsics, (count, 1, 1)),
             skeleton="smpl24",
@@ -211,16 +213,10 @@ def _image_path(folder: Path, frame: int) -> Path:
     return folder / f"{frame:05d}.jpg"
 
 
-def _read_sized(folder: Path, size: tuple[int, int], frame: int) -> np.ndarray:
+def _read(folder: Path, size: tuple[int, int], frame: int, reduction: int = 1) -> np.ndarray:
     """The image (H, W, 3) of a frame. Raises DataError where it is missing, broken or not of its sequence's ``size``."""
-    path = _image_path(folder, frame)
-    image = read_image(path)
-    if image.shape[1::-1] != size:
-        _refuse(path, image.shape[1::-1], size)
-    return image
+    return read_sized(_image_path(folder, frame), size, _OTHERWISE, reduction)
 
 
 def _refuse(path: Path, found: tuple[int, int], size: tuple[int, int]) -> None:
-    raise DataError(
-        f"{path} is {found[0]} x {found[1]} px, expected {size[0]} x {size[1]} as its camera says. Use the images as they were published."
-    )
+    raise DataError(f"{path} is {found[0]} x {found[1]} px, expected {size[0]} x {size[1]}{_OTHERWISE}")

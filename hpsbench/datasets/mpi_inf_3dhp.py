@@ -138,6 +138,7 @@ class Mpi3DHP(ColumnDataset):
             sequence=made.clip.name,
             image_size=made.clip.size,
             read=made.pictures.read,
+            reducible=made.pictures.reducible,
             boxes_xyxy=made.boxes,
             intrinsics=[made.camera.intrinsics] * count,
             skeleton=self.rule.skeleton,

@@ -17,7 +17,7 @@ from hpsbench.datasets.base_columns import ColumnDataset, SampleColumns
 from hpsbench.datasets.base_threedoh import ANNOTATIONS, FOLDERS, SHAPES, annotation_file, annotation_files, load_people
 from hpsbench.errors import DataError
 from hpsbench.geometry import project, rotmat_to_rotvec, rotvec_to_rotmat
-from hpsbench.image import image_size, read_image
+from hpsbench.image import image_size, read_sized
 from hpsbench.skeleton import joint_index
 from hpsbench.types import Card
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _NO_BOX = {"annotated": "no box", "annotated-height": "no box", "joints-in-image": "no joint inside the image"}
 _THIGH_M = (0.36, 0.46)
 _SCALES = (4.0, 10.0)
+_OTHERWISE = " as the first image. Unpack the zip again."
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ class ThreeDOH(ColumnDataset):
             sequence="images",
             image_size=people.size,
             read=partial(_read_numbered, people.folder / "images", other, people.size),
+            reducible=True,
             boxes_xyxy=people.boxes_xyxy,
             intrinsics=people.intrinsics,
             skeleton="smpl24",
@@ -229,7 +231,7 @@ class ThreeDOH(ColumnDataset):
         """The visible part of the person of sample ``i``, (H, W) bool; None in the test split, which has no masks."""
         people, row = self._place(i)
         path = people.folder / "masks" / f"{Path(people.images[row]).stem}.png"
-        return _read_sized(path, people.size)[:, :, 0] > 0 if people.split == "train" else None
+        return read_sized(path, people.size, _OTHERWISE)[:, :, 0] > 0 if people.split == "train" else None
 
     @classmethod
     def splits_in(cls, root: Path) -> tuple[str, ...]:
@@ -299,15 +301,6 @@ def _against(what: str, found: int, known: int) -> tuple[str, str]:
     return ("ok", f"{what}: {found:,}") if found == known else ("warning", f"{what}: {found:,}, where {known:,} are quoted")
 
 
-def _read_numbered(folder: Path, other: Mapping[int, str], size: tuple[int, int], number: int) -> np.ndarray:
-    """The image of a record's number: the file of that number, but for those that have ``other`` names. Raises as ``_read_sized``."""
-    return _read_sized(folder / other.get(number, f"{number:05d}.jpg"), size)
-
-
-def _read_sized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The image (H, W, 3). Raises DataError where it is missing, broken or not of its split's ``size``."""
-    image = read_image(path)
-    height, width = image.shape[:2]
-    if (width, height) != size:
-        raise DataError(f"{path} is {width} x {height} px, expected {size[0]} x {size[1]} as the first image. Unpack the zip again.")
-    return image
+def _read_numbered(folder: Path, other: Mapping[int, str], size: tuple[int, int], number: int, reduction: int = 1) -> np.ndarray:
+    """The image of a record's number: the file of that number, but for those that have ``other`` names. Raises DataError."""
+    return read_sized(folder / other.get(number, f"{number:05d}.jpg"), size, _OTHERWISE, reduction)
