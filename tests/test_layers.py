@@ -14,16 +14,17 @@ FLOORS = [
     {"protocol"},
     {"occlude"},
     {"generated"},
-    {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train", "preview"},
+    {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train", "preview", "predict"},
     {"cli"},
     {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-# Pairs on one floor that may know each other: torch-free helpers that others are written on.
+# Pairs on one floor of which the first may know the second: torch-free helpers that others are written on, and the people of an evaluation.
 SIDEWAYS = {
     ("safeload", "store"),
     ("geometry", "skeleton"),
+    ("predict", "evaluate"),
 }
 # In these rooms the files do not import one another, but for the room's shared part: __init__, base, base_* and the bank.
 PLUGIN_ROOMS = {"datasets", "occluders", "models"}

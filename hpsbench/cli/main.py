@@ -16,6 +16,7 @@ COMMANDS = {
     "export": "Write a generated set as COCO json, SPIN's npz or WebDataset shards.",
     "verify": "Check a generated set against its manifest and hashes.",
     "eval": "Evaluate a model under a protocol.",
+    "predict": "Run a model once and keep its answers, to be scored under many protocols.",
     "report": "Print the table of results and write the leaderboard.",
     "list": "List what is there: models, datasets, protocols, occluders, metrics, bodies.",
     "check": "Say in plain words what is missing of a dataset, body or model.",

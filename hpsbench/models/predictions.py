@@ -3,40 +3,40 @@
 The file is .npz or HDF5 with arrays of equal length N: ``ids`` (N,) text, and any of ``joints`` (N, J, 3) m with ``skeleton`` (one
 text; in HDF5 a dataset or an attribute of the file), ``rotmats`` (N, 24, 3, 3) or ``rotvecs`` (N, 24, 3) with ``betas`` (N, 10),
 ``vertices`` (N, V, 3) m at translation 0, ``trans`` (N, 3) m, ``confidence`` (N, J). Metres, camera frame
-(x right, y down, z forward), neutral body.
+(x right, y down, z forward), neutral body; whole or floating numbers of any width, rows in any order.
+
+Rows are read as they are asked for, so that a file may be larger than the memory: HDF5 by its chunks, .npz of numpy.savez by rows;
+what numpy.savez_compressed wrote is held in memory, half a gigabyte of it at most. Files in the dataset's order are read the fastest.
+
+A file of ``hpsbench predict`` says by its attributes which model answered which views of which data, and in ``squares_xyxy`` (N, 4) px
+which square of the image it was shown of each person: it is scored under protocols that show the same.
 """
 
-from collections import Counter
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
-from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.errors import PredictionError
 from hpsbench.geometry import rotvec_to_rotmat
 from hpsbench.models.base import Model
-from hpsbench.skeleton import joint_names
+from hpsbench.models.base_predictions import PredictionFile
+from hpsbench.models.base_predictions_views import check_same_views, check_squares, views_of
 from hpsbench.store import sha256_of_file
 from hpsbench.types import Card, Prediction, ViewBatch
 
-_SHAPES = {
-    "joints": (None, 3),
-    "rotmats": (24, 3, 3),
-    "rotvecs": (24, 3),
-    "betas": (10,),
-    "vertices": (None, 3),
-    "trans": (3,),
-    "confidence": (None,),
-}
+# A number beyond which no joint in metres, rotation or shape can be: whoever has one overflowed, and has no answer.
+_LARGEST = 1e6
+_SCORED = ("joints", "rotmats", "betas", "vertices")
 
 
 class Predictions(Model):
-    """Rows of a file. Where it has none for a sample, two, or one with NaN, the sample is failed."""
+    """Rows of a file. Where it has none for a sample, two, or one with NaN, Inf or a number beyond a million, the sample is failed."""
 
     card = Card(
         name="predictions",
@@ -51,87 +51,42 @@ class Predictions(Model):
             raise PredictionError(f"Model 'predictions' reads one file, but was given {len(weights)}. Name it as predictions:FILE.")
         self.path = Path(weights[0])
         self.weights_sha256 = sha256_of_file(self.path)
-        ids, self.skeleton, self.arrays = _read(self.path)
-        seen = Counter(ids)
-        self.duplicates = frozenset(key for key, count in seen.items() if count > 1)
-        self.row_of = {key: row for row, key in enumerate(ids)}
-        self.card = Card(f"predictions:{self.path.name}", self.card.what, self.card.source, self.card.licence, revision=self.weights_sha256)
+        self.file = PredictionFile(self.path)
+        self.card = self._card()
+
+    def _card(self) -> Card:
+        """That of the model that answered, where the file has it."""
+        if "model" not in self.file.about:
+            name = f"predictions:{self.path.name}"
+            return Card(name, self.card.what, self.card.source, self.card.licence, revision=self.weights_sha256)
+        card = json.loads(self.file.about["model"])
+        answered = Card(**card | {"trained_on": tuple(card["trained_on"])})
+        return replace(answered, how=f"{answered.how} Answers of `hpsbench predict`, read from {self.path.name}.".strip())
 
     def id_counts(self, expected: Iterable[str]) -> dict[str, int]:
         """How many of the ``expected`` ids the file lacks ("missing") or holds more than once ("duplicate"), and how many ids it holds
         that are none of them ("unknown")."""
-        wanted = set(expected)
-        return {
-            "missing": len(wanted - self.row_of.keys()),
-            "duplicate": len(wanted & self.duplicates),
-            "unknown": len(self.row_of.keys() - wanted),
-        }
+        return self.file.ids.counts(list(dict.fromkeys(expected)))
+
+    def check_views(self, protocol_id: str, content: Mapping[str, Any], *, family: str, split: str, fingerprint: str) -> None:
+        """Raises PredictionError where the file says that it holds answers to other views than those of a protocol's ``content``.
+
+        ``family`` (of a dataset without one its name), ``split`` and ``fingerprint`` are those of the data that is measured on.
+        """
+        check_same_views(self.path, self.file.about, protocol_id, views_of(content, family), (split, fingerprint))
 
     def predict(self, batch: ViewBatch) -> Prediction:
-        rows = [None if key in self.duplicates else self.row_of.get(key) for key in batch.ids]
-        values = {name: self._rows(array, rows) for name, array in self.arrays.items()}
-        if "rotvecs" in values:
-            values["rotmats"] = rotvec_to_rotmat(values.pop("rotvecs"))
-        answers = [value for name, value in values.items() if name != "confidence"]
-        whole = torch.stack([value.flatten(1).isfinite().all(dim=1) for value in answers]).all(dim=0)
+        places = self.file.ids.places(batch.ids)
+        values = {name: self.file.rows(name, places) for name in self.file.arrays}
+        squares = values.pop("squares_xyxy", None)
+        if squares is not None:
+            scale = float(self.file.about.get("box_scale", "1"))
+            check_squares(self.path, batch.ids, scale, squares, batch.squares_xyxy.cpu().numpy().astype(np.float64))
+        tensors = {name: torch.from_numpy(value) for name, value in values.items()}
+        if "rotvecs" in tensors:
+            tensors["rotmats"] = rotvec_to_rotmat(tensors.pop("rotvecs"))
+        # Of NaN no comparison is true.
+        good = torch.stack([(tensors[name].flatten(1).abs() <= _LARGEST).all(dim=1) for name in _SCORED if name in tensors]).all(dim=0)
         return Prediction(
-            failed=~whole.to(self.device), skeleton=self.skeleton, **{key: value.to(self.device) for key, value in values.items()}
+            failed=~good.to(self.device), skeleton=self.file.skeleton, **{key: value.to(self.device) for key, value in tensors.items()}
         )
-
-    def _rows(self, array: Any, rows: Sequence[int | None]) -> Tensor:
-        out = np.full((len(rows), *array.shape[1:]), np.nan, dtype=np.float64)
-        for place, row in enumerate(rows):
-            if row is not None:
-                out[place] = array[row]
-        return torch.from_numpy(out)
-
-
-def _read(path: Path) -> tuple[list[str], str | None, dict[str, Any]]:
-    """(ids, skeleton, arrays by name) of a predictions file; arrays of HDF5 stay on disk. Raises PredictionError."""
-    try:
-        if h5py.is_hdf5(path):
-            stream = h5py.File(path, "r")
-            content: dict[str, Any] = dict(stream.items())
-            skeleton = stream.attrs.get("skeleton", content.pop("skeleton", None))
-            skeleton = skeleton[()] if isinstance(skeleton, h5py.Dataset) else skeleton
-        else:
-            with np.load(path, allow_pickle=False) as table:
-                content = {name: table[name] for name in table.files}
-            skeleton = content.pop("skeleton", None)
-    except (OSError, ValueError, EOFError) as error:
-        raise PredictionError(
-            f"{path} is neither HDF5 nor a sound .npz of plain arrays: {error}. Write it with h5py or numpy.savez."
-        ) from error
-    if "ids" not in content:
-        raise PredictionError(f"{path} has no 'ids', only {', '.join(sorted(content)) or 'nothing'}. Expected one sample id per row.")
-    ids = [_text(key) for key in np.asarray(content.pop("ids")).ravel()]
-    skeleton = None if skeleton is None else _text(np.asarray(skeleton).ravel()[0])
-    _check(path, len(ids), content, skeleton)
-    return ids, skeleton, content
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _check(path: Path, count: int, content: Mapping[str, Any], skeleton: str | None) -> None:
-    unknown = sorted(content.keys() - _SHAPES.keys())
-    if unknown:
-        raise PredictionError(
-            f"{path} has arrays that mean nothing here: {', '.join(unknown)}. Known: ids, skeleton, {', '.join(_SHAPES)}."
-        )
-    for name, array in content.items():
-        found, wanted = tuple(array.shape), (count, *_SHAPES[name])
-        fits = len(found) == len(wanted) and all(want in (None, got) for want, got in zip(wanted, found, strict=True))
-        if not fits or array.dtype.kind not in "fiu":
-            raise PredictionError(f"{path}: '{name}' is {array.dtype} of shape {found}. Expected numbers of shape {wanted} (None: any).")
-    rotations = [name for name in ("rotmats", "rotvecs") if name in content]
-    if len(rotations) > 1 or bool(rotations) != ("betas" in content):
-        raise PredictionError(f"{path} has {', '.join(sorted(content))}. Expected betas together with either rotmats or rotvecs.")
-    if not rotations and "joints" not in content and "vertices" not in content:
-        raise PredictionError(f"{path} has nothing to score. Expected joints, vertices, or rotations and betas.")
-    if ("joints" in content) != (skeleton is not None):
-        raise PredictionError(f"{path}: joints and the name of their skeleton come together. Give both, or neither.")
-    if skeleton is not None and len(joint_names(skeleton)) != content["joints"].shape[1]:
-        expected = len(joint_names(skeleton))
-        raise PredictionError(f"{path} has {content['joints'].shape[1]} joints, but skeleton '{skeleton}' has {expected}.")
