@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from hpsbench.body.silhouette import Silhouette
 from hpsbench.image import crop_square, square_of_box
 from hpsbench.occlude import apply_plan, cut_box, hidden_by, make_plan, plan_window
 from hpsbench.protocol import Protocol, load_protocol
@@ -68,28 +69,32 @@ def occluded(
     seed: int,
     skeleton: str = "smpl24",
     intrinsics: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     name: str = "image",
 ) -> Occluded:
     """An image under what a protocol draws for this seed: equal seeds, equal pixels.
 
     ``image`` (H, W, 3) uint8 RGB; ``bbox_xyxy`` (4,) px of the person; ``joints2d`` (J, 2) px of ``skeleton``, NaN where unknown, or (J, 3)
-    with a confidence, 0 where unknown. ``seed`` takes the place of the protocol's own, which is a name or a loaded one. Of a protocol with
-    cases one is drawn, by the seed too, among those that are possible; where none is, nothing is done and ``plan.skipped`` says why.
+    with a confidence, 0 where unknown; ``mask`` (H, W) bool, the person's pixels, for levels that are shares of them. ``seed`` takes the
+    place of the protocol's own, which is a name or a loaded one. Of a protocol with cases one is drawn, by the seed too, among those that
+    are possible; where none is, nothing is done and ``plan.skipped`` says why.
     The image is a track of its own, one frame long. Occluders of crop space are painted here in px of the image, over what that crop
-    would show, so that models may cut crops of any size. Without an occluder the image is the very one given.
+    would show, so that models may cut crops of any size. Without an occluder the image is the very one given; so it is where a protocol
+    takes joints from models of joints, which ``hidden`` names.
 
     Raises ValueError for arrays of another kind, DataError where the protocol aims by joints and none are given, ProtocolError for one
-    that is seeded by places in a database.
+    that is seeded by places in a database, or needs a mask that is not given.
     """
     protocol = load_protocol(protocol) if isinstance(protocol, str) else protocol
     sample = _sample_of(image, bbox_xyxy, joints2d, skeleton, np.eye(3) if intrinsics is None else intrinsics, name)
-    plan = _in_image_space(_planned(sample, protocol, int(seed)))
+    shape = None if mask is None else _silhouette(mask, image)
+    plan = _in_image_space(_planned(sample, protocol, int(seed), (lambda _: shape) if mask is not None else None))
     view, window = apply_plan(sample.view, plan), plan_window(plan)
     origin = np.array((0, 0) if window is None else cut_box(window)[:2])
     return Occluded(
         image=view.read(),
         plan=plan,
-        hidden=hidden_by(plan, sample),
+        hidden=hidden_by(plan, sample, shape),
         bbox_xyxy=view.bbox_xyxy,
         joints2d=None if joints2d is None else _moved(joints2d, origin),
         intrinsics=None if intrinsics is None else view.intrinsics,
@@ -124,6 +129,14 @@ def _sample_of(image: np.ndarray, bbox_xyxy: Any, joints2d: np.ndarray | None, s
     return Sample(name, view, truth, name, name, 0, (image.shape[1], image.shape[0]))
 
 
+def _silhouette(mask: np.ndarray, image: np.ndarray) -> Silhouette | None:
+    """The silhouette of a mask; None of an empty one. Raises ValueError where it is no mask of the image."""
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != image.shape[:2]:
+        found = f"{getattr(mask, 'dtype', type(mask).__name__)} {tuple(getattr(mask, 'shape', ()))}"
+        raise ValueError(f"mask: expected a numpy array {image.shape[:2]} of bool, the person's pixels, but got {found}.")
+    return Silhouette((0, 0), mask) if mask.any() else None
+
+
 def _points(joints2d: np.ndarray | None, skeleton: str) -> np.ndarray:
     """Joints as (J, 3) x, y, confidence. Raises ValueError where they are not the skeleton's."""
     count = len(joint_names(skeleton))
@@ -135,11 +148,11 @@ def _points(joints2d: np.ndarray | None, skeleton: str) -> np.ndarray:
     return points if points.shape[1] == 3 else np.column_stack([points, np.ones(count)])
 
 
-def _planned(sample: Sample, protocol: Protocol, seed: int) -> OcclusionPlan:
+def _planned(sample: Sample, protocol: Protocol, seed: int, silhouettes: Callable[[Sample], Silhouette | None] | None) -> OcclusionPlan:
     """The plan of the first case that is possible, in an order drawn from the seed; the last one's where none is."""
     seeded, cases = replace(protocol, seed=seed), protocol.cases
     order = np.argsort(rng_of("augment-case", seed, sample.id).random(len(cases)), kind="stable")
-    plans = (make_plan(sample, seeded, [sample], case=cases[k]) for k in order)
+    plans = (make_plan(sample, seeded, [sample], case=cases[k], silhouettes=silhouettes) for k in order)
     for plan in plans:
         if not plan.skipped:
             break
@@ -160,9 +173,10 @@ class OccludedDataset(Dataset[Seen], Generic[Item, Seen]):
     """Anybody's map-style dataset under a protocol's occlusions, fresh ones in each epoch.
 
     ``get(item)`` names the arguments of ``occluded`` in an item of ``base``: image, bbox_xyxy and, where the protocol aims by joints,
-    joints2d and skeleton. ``put(item, seen)`` gives what this dataset yields, of the item and its ``Occluded``. A part ``p`` of the items
-    is occluded; the others come out the same way under a plan without occluders. What is drawn depends on (seed, epoch, index) alone,
-    whatever the order, workers or batches; ``set_epoch`` reaches workers that are running (``persistent_workers``).
+    joints2d and skeleton, where its levels are shares of the person's pixels, mask. ``put(item, seen)`` gives what this dataset yields, of
+    the item and its ``Occluded``. A part ``p`` of the items is occluded; the others come out the same way under a plan without occluders.
+    What is drawn depends on (seed, epoch, index) alone, whatever the order, workers or batches; ``set_epoch`` reaches workers that are
+    running (``persistent_workers``).
     """
 
     def __init__(

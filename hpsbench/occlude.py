@@ -3,6 +3,7 @@
 plan = make_plan(sample, protocol, track)
 view = apply_plan(sample.view, plan)     occluders of image space, and the window
 apply_to_crop(crop, plan, square)        those of crop space, on what a model was cut
+apply_to_joints(joints2d, confidence, plan, "coco17")    what a model gets that takes joints in place of pixels
 hidden = hidden_by(plan, sample)
 """
 
@@ -12,16 +13,21 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from hpsbench.body.silhouette import Silhouette
+from hpsbench.body.bodies import Bodies
+from hpsbench.body.silhouette import Silhouette, silhouette_of
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ProtocolError
 from hpsbench.image import crop_square, cut
-from hpsbench.occluders.base import BySample, Canvas, NotPossible, Published, Seeding, Target, occluder, whole_box
+from hpsbench.occluders.base import NO_BODIES, BySample, Canvas, NotPossible, Published, Seeding, Target, occluder, whole_box
 from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil, overlap, paste, paste_on_tensor
 from hpsbench.protocol import Protocol
+from hpsbench.skeleton import joint_names
 from hpsbench.types import Hidden, Occlusion, OcclusionPlan, Sample, View
+
+_SILHOUETTES_KEPT = 4
 
 
 def make_plan(
@@ -32,13 +38,15 @@ def make_plan(
     case: str = "",
     start: int | None = None,
     memo: dict[Any, Any] | None = None,
+    silhouettes: Callable[[Sample], Silhouette | None] | None = None,
 ) -> OcclusionPlan:
     """Everything drawn for one sample; ``track`` holds the kept samples of its track, ordered by frame.
 
     The plan depends on the protocol, the sample, its track and the ``case`` alone, which is one of ``protocol.cases``; where that is not
     possible for this sample, the plan is empty and says why (``skipped``). ``start``, the place of the track's first sample in
     a database, is needed (and read) by protocols of "published" seeding only. ``memo``, of one protocol and dataset, keeps what several
-    samples share; it moves no number.
+    samples share; it moves no number. ``silhouettes`` (``Silhouettes``, or a function of the same kind) is needed by protocols whose levels
+    are shares of the person's silhouette; without it they raise ProtocolError.
     """
     seeding, memo = _seeding(protocol, start), {} if memo is None else memo
     occlusions: list[Occlusion] = []
@@ -46,7 +54,7 @@ def make_plan(
     for rule, own_case in zip(protocol.occluders, protocol.case_parts(case), strict=True):
         kind = occluder(rule.kind)
         try:
-            occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding, own_case, memo), rule.params)
+            occlusion = kind.plan(Target(sample, track, window, protocol.seed, seeding, own_case, memo, silhouettes), rule.params)
         except NotPossible as reason:
             return OcclusionPlan(sample.id, protocol.id, protocol.seed, (), case, str(reason))
         occlusions.append(occlusion)
@@ -66,17 +74,46 @@ def _seeding(protocol: Protocol, start: int | None) -> Seeding:
     return Published(start)
 
 
-class Planner:
-    """Plans for the samples of a dataset."""
+class Silhouettes:
+    """The silhouettes of samples by their true bodies, in float64 on the CPU, so that plans are the same whatever bodies are used for.
 
-    def __init__(self, protocol: Protocol, dataset: Dataset):
+    The last few are kept: the cases of a person come one after the other. To a worker process the bodies' files travel, not their arrays.
+    """
+
+    def __init__(self, bodies: Bodies):
+        self.bodies, self._kept = bodies.to("cpu", torch.float64), {}
+
+    def __call__(self, sample: Sample) -> Silhouette | None:
+        """The silhouette of a sample, as ``silhouette_of`` gives it."""
+        if sample.id not in self._kept:
+            while len(self._kept) >= _SILHOUETTES_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[sample.id] = silhouette_of(sample, self.bodies)
+        return self._kept[sample.id]
+
+    def __reduce__(self):
+        bodies = self.bodies
+        return Silhouettes, (Bodies(bodies.name, bodies.folder, bodies.files, bodies.dtype, bodies.device),)
+
+
+class Planner:
+    """Plans for the samples of a dataset; ``bodies`` are those of ``silhouettes``, None where there are none.
+
+    Raises ProtocolError where the protocol needs them.
+    """
+
+    def __init__(self, protocol: Protocol, dataset: Dataset, bodies: Bodies | None = None):
+        if protocol.needs_silhouette and bodies is None:
+            raise ProtocolError(f"Protocol '{protocol.id}' cannot be planned: {NO_BODIES}")
         self.protocol, self.dataset, self._memo = protocol, dataset, {}
+        self.silhouettes = None if bodies is None else Silhouettes(bodies)
         self._starts = _starts(dataset) if protocol.seeding == "published" else {}
 
     def __call__(self, sample: Sample, case: str = "") -> OcclusionPlan:
         """The plan of a sample of this dataset."""
         track = self.dataset.track(sample.track) if self.protocol.occluders else ()
-        return make_plan(sample, self.protocol, track, case=case, start=self._starts.get(sample.track), memo=self._memo)
+        start = self._starts.get(sample.track)
+        return make_plan(sample, self.protocol, track, case=case, start=start, memo=self._memo, silhouettes=self.silhouettes)
 
     def all(self, sample: Sample) -> list[OcclusionPlan]:
         """The plans of a sample under every case of the protocol, in its order."""
@@ -113,8 +150,7 @@ def apply_to_image(image: np.ndarray, plan: OcclusionPlan) -> np.ndarray:
         box = cut_box(window)
         picture, origin = cut(image, box), (box[0], box[1])
     height, width = picture.shape[:2]
-    for stencil in _stencils(plan, Raster(*origin, 1, width, height), "image"):
-        paste(picture, stencil)
+    paint(picture, plan, Raster(*origin, 1, width, height), "image")
     return picture
 
 
@@ -126,8 +162,16 @@ def apply_to_crop(crop: np.ndarray | Tensor, plan: OcclusionPlan, square_xyxy: n
     """
     side = crop.shape[-2]
     x0, y0, x1, _ = (float(value) for value in square_xyxy)
-    for stencil in _stencils(plan, Raster(x0, y0, (x1 - x0) / side, side, side), "crop"):
-        (paste_on_tensor if isinstance(crop, Tensor) else paste)(crop, stencil)
+    paint(crop, plan, Raster(x0, y0, (x1 - x0) / side, side, side), "crop")
+
+
+def paint(picture: np.ndarray | Tensor, plan: OcclusionPlan, raster: Raster, space: str) -> None:
+    """Paint the occluders of one space ("image" or "crop"), in place, over a picture whose pixels are a raster of the whole image.
+
+    ``picture`` is an array (H, W, 3) or a tensor (..., 3, H, W) uint8 on any device.
+    """
+    for stencil in _stencils(plan, raster, space):
+        (paste_on_tensor if isinstance(picture, Tensor) else paste)(picture, stencil)
 
 
 def _stencils(plan: OcclusionPlan, raster: Raster, space: str | None = None) -> Iterator[Stencil]:
@@ -154,7 +198,7 @@ def apply_plan(view: View, plan: OcclusionPlan) -> View:
 
     The image belongs to this person alone, and so does its ``image_key``; a plan that touches no image leaves the view as it is.
     """
-    if all(occlusion.space == "crop" for occlusion in plan.occlusions):
+    if not any(occlusion.space == "image" and occluder(occlusion.kind).pixels for occlusion in plan.occlusions):
         return view
     read, key = _ReadOccluded(view.read, plan), f"{view.image_key}#{plan.view_id}"
     window = plan_window(plan)
@@ -204,27 +248,83 @@ def hidden_by(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None
     """What a plan hid of a sample (as the dataset gave it: the joints are those of the whole image).
 
     A joint is outside where its projection lies beyond the image or the window, occluded where it lies inside and its pixel is
-    under an occluder; one that is not valid, or has no projection, is neither. Coverages are shares of whole pixels of the image, those
-    beyond its borders among them.
+    under an occluder, or the plan takes the joint of its name from models of joints; one that is not valid, or has no projection, is
+    neither. Coverages are shares of whole pixels of the image, those beyond its borders among them.
     """
     window = plan_window(plan)
     joints = np.asarray(sample.truth.joints2d, dtype=np.float64)
     known = np.asarray(sample.truth.valid, dtype=bool) & np.isfinite(joints).all(axis=1)
-    points = np.where(known[:, None], joints, 0.0)
-    inside = _within(points, (0, 0, *sample.image_size))
-    if window is not None:
-        inside &= _within(points, window)
+    inside, under = _inside_and_under(plan, np.where(known[:, None], joints, 0.0), sample.truth.skeleton, sample.image_size)
     box = _raster_of(sample.view.bbox_xyxy)
     canvas = _canvas_of(plan, window, sample)
     within_box, within_canvas = _covered(plan, box, window), _covered(plan, canvas, None)
     return Hidden(
-        occluded=known & inside & _under(plan, points),
+        occluded=known & inside & under,
         outside=known & ~inside,
         coverage=_covered(plan, box, None) if window is None else within_canvas,
         coverage_canvas=within_canvas,
         coverage_box=within_box,
         coverage_mask=None if silhouette is None else _masked(plan, silhouette, window),
     )
+
+
+def apply_to_joints(
+    joints2d: np.ndarray | Tensor,
+    confidence: np.ndarray | Tensor,
+    plan: OcclusionPlan,
+    skeleton: str,
+    *,
+    image_size: tuple[int, int] | None = None,
+    hidden_as: float = float("nan"),
+) -> tuple[np.ndarray | Tensor, np.ndarray | Tensor]:
+    """(joints, confidences) as a model of joints gets them under a plan: new arrays or tensors of the same kind and device.
+
+    ``joints2d`` (J, 2) px of the whole image and ``confidence`` (J,) are of ``skeleton``, numpy arrays or tensors. A joint that the plan
+    takes by name, that lies under an occluder or outside of the window (with ``image_size`` (w, h) px: of the image) becomes ``hidden_as``
+    with confidence 0; so does one whose place is NaN. An image that a plan cuts is not: places stay those of the whole image. Raises
+    ValueError where the shapes are not the skeleton's.
+    """
+    count = len(joint_names(skeleton))
+    if tuple(joints2d.shape) != (count, 2) or tuple(confidence.shape) != (count,):
+        raise ValueError(
+            f"expected joints ({count}, 2) and confidences ({count},) of skeleton '{skeleton}', but got {tuple(joints2d.shape)} and "
+            f"{tuple(confidence.shape)}."
+        )
+    places = np.asarray(joints2d.detach().cpu().double().numpy() if isinstance(joints2d, Tensor) else joints2d, dtype=np.float64)
+    known = np.isfinite(places).all(axis=1)
+    inside, under = _inside_and_under(plan, np.where(known[:, None], places, 0.0), skeleton, image_size)
+    gone = ~known | ~inside | under
+    if isinstance(joints2d, Tensor):
+        mask = torch.from_numpy(gone).to(joints2d.device)
+        return joints2d.masked_fill(mask[:, None], hidden_as), confidence.masked_fill(mask.to(confidence.device), 0)
+    return np.where(gone[:, None], np.array(hidden_as, joints2d.dtype), joints2d), np.where(
+        gone, np.zeros((), confidence.dtype), confidence
+    )
+
+
+def check_for_pixels(protocol: Protocol, who: str) -> None:
+    """Raises ProtocolError where the protocol hides joints without a pixel, of which ``who`` ("model 'niki'", "an image") shows nothing."""
+    if protocol.key_points:
+        raise ProtocolError(
+            f"Protocol '{protocol.id}' takes joints from models that take joints, and hides no pixel: nothing is hidden from {who}. "
+            "Give its plans to such a model (`hpsbench generate` without --images, hpsbench.occlude.apply_to_joints) and score its answers "
+            "by --model predictions:FILE, or take a protocol that hides pixels."
+        )
+
+
+def _inside_and_under(
+    plan: OcclusionPlan, points: np.ndarray, skeleton: str, image_size: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which joints of a skeleton at points (J, 2) px lie inside image and window, and which a plan hides, by pixels or name: bool (J,)."""
+    window = plan_window(plan)
+    inside = np.ones(len(points), dtype=bool) if image_size is None else _within(points, (0, 0, *image_size))
+    if window is not None:
+        inside &= _within(points, window)
+    taken = {name for occlusion in plan.occlusions for name in occluder(occlusion.kind).joints(occlusion)}
+    under = _under(plan, points)
+    if taken:
+        under |= np.array([name in taken for name in joint_names(skeleton)])
+    return inside, under
 
 
 def _canvas_of(plan: OcclusionPlan, window: np.ndarray | None, sample: Sample) -> Raster:

@@ -65,8 +65,12 @@ class ScoreRule:
     auc_steps: int = 31
     auc_area: Literal["mean", "trapezoid"] = "mean"
     by: tuple[
-        Literal["action", "activity", "scene", "sequence", "joint", "level", "on", "angle", "part", "position", "draw", "worst"], ...
+        Literal["action", "activity", "scene", "sequence", "joint", "level", "on", "angle", "part", "position", "draw", "worst", "onset"],
+        ...,
     ] = ()
+    onset_before: int = 5
+    onset_after: int = 30
+    recovery_mm: float = 10.0
 
     def __post_init__(self):
         for metric in self.metrics:
@@ -89,6 +93,11 @@ class ScoreRule:
             raise ValueError(
                 f"pck_mm, auc_mm, auc_steps: expected two numbers above 0 and at least 2 steps, but got {self.pck_mm}, {self.auc_mm} and "
                 f"{self.auc_steps}."
+            )
+        if self.onset_before < 1 or self.onset_after < 0 or self.recovery_mm <= 0:
+            raise ValueError(
+                f"onset_before, onset_after, recovery_mm: expected at least 1 frame, at least 0 and a number above 0, but got "
+                f"{self.onset_before}, {self.onset_after} and {self.recovery_mm:g}."
             )
 
     @property
@@ -164,6 +173,16 @@ class Protocol:
         """Name and version: "3dpw-xocc.v1"."""
         return f"{self.name}.v{self.version}"
 
+    @property
+    def needs_silhouette(self) -> bool:
+        """Whether plans are made by the silhouette of the true mesh, so that bodies are needed."""
+        return any(occluder(rule.kind).needs_silhouette(rule.params) for rule in self.occluders)
+
+    @property
+    def key_points(self) -> bool:
+        """Whether joints are hidden from models that take joints, without a pixel: a model of images sees nothing of that."""
+        return not all(occluder(rule.kind).pixels for rule in self.occluders)
+
     @cached_property
     def _cases(self) -> dict[str, tuple[str, ...]]:
         of_each = [occluder(rule.kind).cases(rule.params) for rule in self.occluders]
@@ -236,7 +255,12 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     protocol = read_table(Protocol, table, where)
     if protocol.version < 1:
         raise ProtocolError(f"{where}: version: {protocol.version} found, but 1 or more was expected.")
-    return replace(protocol, occluders=tuple(_occluder_rule(rule, f"{where}: occluders[{i}]") for i, rule in enumerate(rules)))
+    protocol = replace(protocol, occluders=tuple(_occluder_rule(rule, f"{where}: occluders[{i}]") for i, rule in enumerate(rules)))
+    if "onset" in protocol.score.by and not any(occluder(rule.kind).tells_onset for rule in protocol.occluders):
+        raise ProtocolError(
+            f"{where}: score.by: 'onset' found, but no occluder whose plans tell one. Take it out, or a temporal occluder in."
+        )
+    return protocol
 
 
 def _occluder_rule(table: Any, where: str) -> OccluderRule:

@@ -380,7 +380,7 @@ class TestBadNumbers:
             ("crop", "smallest = 0.0", "box_scale and smallest of at least 1"),
             ("circle", "largest = 0.0", "largest above 0"),
             ("circle", "canvas_scale = 0.5", "canvas_scale of at least 1"),
-            ("circle", 'of = "mask"', "'mask' found, but one of box, joints"),
+            ("circle", 'of = "masc"', "'masc' found, but one of box, joints, mask was expected.*Did you mean 'mask'"),
             ("circle", 'shape = "cirkle"', "Did you mean 'circle'"),
             ("rectangle", "angles = [90.0, 0.0]", "angles as .smallest, largest. from 0 to 180"),
             ("rectangle", "ratio = [0.0, 1.0]", "ratio as .smallest, largest. above 0"),

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import FakeDataset
+from fakes import FakeDataset, exact_bodies
 
 import hpsbench.preview.gallery as gallery
 from hpsbench.cli.main import cli
@@ -333,7 +333,7 @@ class TestGallery:
     def test_pictures_and_page(self, tmp_path, monkeypatch):
         monkeypatch.delenv("HPSBENCH_VOC_BANK", raising=False)
         monkeypatch.setattr(gallery, "protocol_names", lambda: ["openhps-test", "voc-objects", "hybrik-half-body"])
-        monkeypatch.setattr(gallery, "_people_of", lambda rule: FakeDataset())
+        monkeypatch.setattr(gallery, "_people_of", lambda rule, bodies: FakeDataset())
         (left,) = gallery.write_gallery(tmp_path)
         assert left.name == "voc-objects"
         assert "HPSBENCH_VOC_BANK" in left.reason
@@ -349,7 +349,7 @@ class TestGallery:
 
     def test_a_picture_that_stays_too_large(self):
         with pytest.raises(HpsbenchError, match="larger than 100 bytes"):
-            gallery._small(load_protocol("openhps-test"), FakeDataset(), 100)
+            gallery._small(load_protocol("openhps-test"), FakeDataset(), 100, exact_bodies())
 
     def test_the_page_of_the_repository_is_that_of_the_protocols(self):
         page = (DOCS / "protocols.md").read_text(encoding="utf-8")

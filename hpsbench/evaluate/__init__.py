@@ -22,8 +22,10 @@ from hpsbench.evaluate.run import RunFolder, read_result, read_shards
 from hpsbench.evaluate.scoring import Scorer
 from hpsbench.generated import Generated, load_generated
 from hpsbench.metrics.joints import accel
+from hpsbench.metrics.onset import Onsets
 from hpsbench.metrics.summary import Flags, counts_of, summarise
 from hpsbench.models.base import Model, pick_device
+from hpsbench.occlude import check_for_pixels
 from hpsbench.protocol import Protocol, ScoreRule
 from hpsbench.skeleton import JOINT_NAMES
 from hpsbench.tables import read_table
@@ -57,9 +59,12 @@ def evaluate(
     ``generate``: its plans and images are used, and none are drawn. ``device``, ``batch_size`` and ``workers`` move no number
     beyond the float noise of the model. Under a protocol with AGORA's own scores the model is given everybody's box (``score_boxes``;
     folders of AGORA's prediction files go to ``detections.score_folder``). Raises ResultError where ``out`` belongs to another run,
-    PredictionError for answers that cannot be scored, and whatever the dataset raises.
+    PredictionError for answers that cannot be scored, ProtocolError for a model of images under a protocol that hides nothing from it, and
+    whatever the dataset raises.
     """
     where = pick_device(device)
+    if model.crop is not None:
+        check_for_pixels(protocol, f"model '{model.card.name}', which takes images")
     if protocol.score.flips == "none" and isinstance(model, Model):
         model = model.without_flips()
     if protocol.agora is not None and (generated is not None or tuple(shard) != (0, 1)):
@@ -81,7 +86,7 @@ def evaluate(
     done = frozenset(name for part in parts for name in part["ids"])
     left = _left(frames, all_ids, protocol.cases, done)
     answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
-    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given, done), batch_size, workers)
+    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given, done, bodies), batch_size, workers)
     parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
     rows = joined(parts)
     check_each_once(rows, ids, folder.out)
@@ -157,7 +162,7 @@ def _work(
     fresh: list[Rows] = []
     with torch.inference_mode():
         for people in batches:
-            fresh.append(answers.rows(people))
+            fresh.append(answers.rows(people) | _onset_rows(people))
             count += len(people)
             if sum(len(rows["ids"]) for rows in fresh) >= _PART_ROWS:
                 parts.append(joined(fresh))
@@ -165,6 +170,12 @@ def _work(
                 fresh = []
             progress(count)
     return [*parts, *fresh]
+
+
+def _onset_rows(people: Sequence[Person]) -> Rows:
+    """The columns "since" and "durations" (N,) of people of a protocol that is scored by onset; none of another's."""
+    told = [person.onset for person in people if person.onset is not None]
+    return dict(zip(("since", "durations"), np.array(told, dtype=np.float64).T, strict=True)) if told else {}
 
 
 def _count_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
@@ -175,9 +186,9 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) 
     """The counts and scores of a Result. Accelerations are measured here, where whole tracks are at hand."""
     metrics = rule.metrics
     cases = rows.get("cases", [""] * len(rows["ids"]))
+    courses = np.array([view_id_of(track, case) for track, case in zip(rows["tracks"], cases, strict=True)], dtype=object)
     if "accel" in metrics:
-        tracks = np.array([view_id_of(track, case) for track, case in zip(rows["tracks"], cases, strict=True)], dtype=object)
-        rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], tracks, rows["frames"])
+        rows["values/accel"] = accel(rows["joints/pred"], rows["joints/gt"], courses, rows["frames"])
     errors = Errors(
         ids=tuple(rows["ids"]),
         tracks=tuple(rows["tracks"]),
@@ -193,9 +204,13 @@ def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) 
     labels = {key.removeprefix("labels/"): rows[key] for key in rows if key.startswith("labels/")}
     if rule.averaging == "samples" or "worst" in rule.by:
         labels["sample"] = [name.removesuffix(f"@{case}") for name, case in zip(rows["ids"], cases, strict=True)]
+    onsets = None
+    if "onset" in rule.by:
+        limits = {"before": rule.onset_before, "after": rule.onset_after, "tolerance": rule.recovery_mm / 1000}
+        onsets = Onsets(courses.tolist(), rows["frames"], rows["since"], rows["durations"], **limits)
     skipped = Counter(reason for reason in rows.get("skipped", ()) if reason)
     return {
-        "scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by)),
+        "scores": tuple(summarise(errors, flags, metrics, rule.averaging, labels=labels, by=rule.by, onsets=onsets)),
         "skipped": dict(sorted(skipped.items())),
         **counts_of(errors),
     }

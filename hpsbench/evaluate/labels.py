@@ -14,7 +14,7 @@ from hpsbench.protocol import ScoreRule
 _ATTRIBUTES = {"action": "actions", "activity": "activities", "scene": "scenes"}
 _SEQUENCE = "sequence"
 # Kinds of row that need no label of people.
-_UNLABELLED_KINDS = ("joint", "worst")
+_UNLABELLED_KINDS = ("joint", "worst", "onset")
 # Kinds that the cases of a protocol tell.
 OF_CASES = ("level", "on", "angle", "part", "position", "draw")
 UNLABELLED = "none"

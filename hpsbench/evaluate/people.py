@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset as PeopleDataset
 from hpsbench.errors import HpsbenchError
 from hpsbench.generated import Generated
 from hpsbench.image import crop_square, square_of_box
+from hpsbench.metrics.onset import onset_of
 from hpsbench.occlude import Planner, apply_plan, apply_to_crop, cut_box, hidden_by, plan_window
 from hpsbench.protocol import Protocol
 from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
@@ -19,7 +21,10 @@ from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View,
 
 @dataclass(frozen=True)
 class Person:
-    """One person, occluded and cropped: what the model gets, what the score needs, and what the plan hid."""
+    """One person, occluded and cropped: what the model gets, what the score needs, and what the plan hid.
+
+    ``onset``: of protocols that are scored by it, what ``metrics.onset.onset_of`` says of the plan.
+    """
 
     id: str
     track: str
@@ -31,12 +36,14 @@ class Person:
     intrinsics: np.ndarray
     case: str = ""
     skipped: str = ""
+    onset: tuple[float, float] | None = None
 
 
 class FrameReader(Dataset[list[Person] | HpsbenchError]):
     """The people of the k-th frame, each under every case of the protocol but those of the view ids ``done``.
 
-    An error of ours comes back as a value, since a worker would wrap its text.
+    ``bodies`` are needed by protocols whose plans are made by silhouettes. An error of ours comes back as a value, since a worker would
+    wrap its text.
     """
 
     def __init__(
@@ -47,9 +54,11 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
         crop: CropSpec | None,
         generated: Generated | None,
         done: frozenset[str] = frozenset(),
+        bodies: Bodies | None = None,
     ):
         self.dataset, self.frames, self.crop, self.generated, self.done = dataset, frames, crop, generated, done
-        self.planner = Planner(protocol, dataset)
+        self.planner = Planner(protocol, dataset, bodies)
+        self.by_onset = "onset" in protocol.score.by
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -95,6 +104,7 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
             view.intrinsics,
             plan.case,
             plan.skipped,
+            onset_of(plan) if self.by_onset else None,
         )
 
 

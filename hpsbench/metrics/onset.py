@@ -6,6 +6,8 @@ is missing, or whose error is NaN, is not measured and counts nowhere.
 
 since, durations = since_onset_of(plan_of[id] for id in errors.ids)
 course = error_since_onset(errors.values["mpjpe"].mean(1), errors.tracks, errors.frames, since, durations, before=5, after=30)
+
+``Onsets`` are these columns for a summary.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,15 +19,21 @@ import numpy as np
 from hpsbench.types import OcclusionPlan
 
 
+def onset_of(plan: OcclusionPlan) -> tuple[float, float]:
+    """(frames since the last onset, how many that occlusion lasts) of a plan's frame: NaN before the first onset, and of a case that is not
+    possible. Raises ValueError where the plan tells neither."""
+    if plan.skipped:
+        return float("nan"), float("nan")
+    found = next((occlusion.params for occlusion in plan.occlusions if "onset" in occlusion.params), None)
+    if found is None:
+        raise ValueError(f"The plan of '{plan.sample_id}' names no onset. Take a protocol with a temporal occluder.")
+    since, duration = (float("nan") if found[key] is None else float(found[key]) for key in ("onset", "duration"))
+    return since, duration
+
+
 def since_onset_of(plans: Iterable[OcclusionPlan]) -> tuple[np.ndarray, np.ndarray]:
-    """(since, durations), (N,) each, of the frames of N plans: NaN before the first onset. Raises ValueError where a plan tells neither."""
-    rows = []
-    for plan in plans:
-        found = next((occlusion.params for occlusion in plan.occlusions if "onset" in occlusion.params), None)
-        if found is None:
-            raise ValueError(f"The plan of '{plan.sample_id}' names no onset. Take a protocol with a temporal occluder.")
-        rows.append([np.nan if found[key] is None else found[key] for key in ("onset", "duration")])
-    since, durations = np.array(rows, dtype=np.float64).reshape(-1, 2).T
+    """(since, durations), (N,) each, of the frames of N plans, as ``onset_of`` gives them."""
+    since, durations = np.array([onset_of(plan) for plan in plans], dtype=np.float64).reshape(-1, 2).T
     return since, durations
 
 
@@ -104,17 +112,54 @@ def error_since_onset(
     or more stand the frames whose last onset was so long ago; below 0 frames without occlusion alone, of which one that lies between two
     occlusions counts at both of its times. The mean is over frames. Raises ValueError where rows do not fit together.
     """
+    times = np.arange(-before, after + 1)
+    place, values = _by_time(errors, tracks, frames, since, durations, before=before, after=after)
+    counts = np.bincount(place, minlength=len(times))
+    sums = np.bincount(place, values, minlength=len(times))
+    return Course(times, np.divide(sums, counts, out=np.full(len(times), np.nan), where=counts > 0), counts)
+
+
+def _by_time(
+    errors: np.ndarray, tracks: Sequence[str], frames: np.ndarray, since: np.ndarray, durations: np.ndarray, *, before: int, after: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(places, errors) of the measured frames of all occlusions: place 0 is ``before`` frames before the onset."""
     places: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     values: list[np.ndarray] = [np.zeros(0)]
     for occlusion in _occlusions(errors, tracks, frames, since, durations):
         at, found = occlusion.part(occlusion.onset - before, occlusion.onset + after + 1)
         places.append(at - occlusion.onset + before)
         values.append(found)
-    times = np.arange(-before, after + 1)
-    place = np.concatenate(places)
-    counts = np.bincount(place, minlength=len(times))
-    sums = np.bincount(place, np.concatenate(values), minlength=len(times))
-    return Course(times, np.divide(sums, counts, out=np.full(len(times), np.nan), where=counts > 0), counts)
+    return np.concatenate(places), np.concatenate(values)
+
+
+@dataclass(frozen=True)
+class Onsets:
+    """What a summary by time since onset needs to know of rows (N,) beside their errors.
+
+    ``courses``: names, one for each track (of a protocol with cases: of each track under each case); ``frames``, ``since`` and
+    ``durations`` as for ``error_since_onset``, ``before`` and ``after`` too; ``tolerance`` in metres as for ``recovery``.
+    """
+
+    courses: Sequence[str]
+    frames: np.ndarray
+    since: np.ndarray
+    durations: np.ndarray
+    before: int
+    after: int
+    tolerance: float
+
+    def rows_by_time(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(time, which rows stand there) for each time from ``before`` frames before an onset to ``after`` frames after it."""
+        rows = np.arange(len(self.courses), dtype=np.float64)
+        columns = (self.courses, self.frames, self.since, self.durations)
+        place, found = _by_time(rows, *columns, before=self.before, after=self.after)
+        for k, time in enumerate(range(-self.before, self.after + 1)):
+            yield time, np.sort(found[place == k].astype(np.int64))
+
+    def recovery(self, errors: np.ndarray) -> Recovery:
+        """How long after each occlusion the errors (N,) in metres, NaN where not measured, are back."""
+        columns = (self.courses, self.frames, self.since, self.durations)
+        return recovery(errors, *columns, before=self.before, tolerance=self.tolerance)
 
 
 def recovery(

@@ -8,12 +8,15 @@ import numpy as np
 from hpsbench.metrics import METRICS
 from hpsbench.metrics.actions import mean_of_action_means
 from hpsbench.metrics.keypoints import joint_groups
+from hpsbench.metrics.onset import Onsets
 from hpsbench.metrics.visibility import STATES, joint_states
 from hpsbench.seeds import rng_of
 from hpsbench.types import Errors
 
 RESAMPLES = 2000
 AVERAGINGS = ("pooled", "sequences", "actions", "samples")
+# Frames after an occlusion's end at which it is told how many are not back yet.
+_NOT_BACK_AT = (0, 1, 2, 5, 10, 20, 30, 60)
 _LEVEL = (0.025, 0.975)
 _CELLS = 4_000_000
 
@@ -35,6 +38,7 @@ def summarise(
     *,
     labels: Mapping[str, Sequence[str]] | None = None,
     by: Sequence[str] = (),
+    onsets: Onsets | None = None,
 ) -> list[dict[str, object]]:
     """One row per metric and split: "all", "visible", "occluded" and "outside" joints where ``flags`` are given, then those of ``by``.
 
@@ -49,6 +53,12 @@ def summarise(
     ``labels`` {kind: one for each person}. ``by``: a kind of label gives a split for each of its labels, "action:Walking"; "joint"
     gives metrics of joints one for each joint, left and right together, "joint:knee". "worst" gives the mean over ``labels["sample"]`` of
     each one's worst row, by its mean over all joints ("worst:all") and, with ``flags``, over visible ones alone ("worst:visible").
+
+    "onset" needs ``onsets``, and gives the mean at each time, "onset:-3" three frames before an onset (frames without occlusion alone),
+    "onset:0" at it; and of errors in mm, by occlusions in place of people: "recovery:frames", the mean ``unit`` "frames" from the first
+    frame after the end to the first whose error is back, over those that are back at all, with beside it how many of the others are
+    "censored" and how many have "no_baseline" (``metrics.onset.Recovery``); "unrecovered:5", the percent of those followed for more than
+    five frames after the end that are not back by then.
     """
     labels = {} if labels is None else labels
     actions, samples = (np.array(labels.get(kind, [""] * len(errors)), dtype=str) for kind in ("action", "sample"))
@@ -63,6 +73,8 @@ def summarise(
         for kind in by:
             if kind == "worst":
                 rows += _rows_of_worst(key, errors, flags, people)
+            elif kind == "onset":
+                rows += _rows_of_onset(key, table, onsets, people)
             elif kind == "joint":
                 rows += _rows_by_joint(key, table, errors.columns[key], people)
             else:
@@ -125,6 +137,44 @@ def _worst_row(key: str, split: str, table: np.ndarray, counts: np.ndarray, peop
     _, first = np.unique(people.samples[rows][order], return_index=True)
     worst = rows[order[first]]
     return _row(key, split, table[worst], counts[worst], people.part(worst))
+
+
+def _rows_of_onset(key: str, table: np.ndarray, onsets: Onsets, people: _People) -> list[dict[str, object]]:
+    measured = ~np.isnan(table)
+    rows = [
+        _row(key, f"onset:{time}", table[some], measured[some], people.part(some)) if len(some) else _nothing(key, f"onset:{time}")
+        for time, some in onsets.rows_by_time()
+    ]
+    return rows + _rows_of_recovery(key, table, measured, onsets, people) if METRICS[key].unit == "mm" else rows
+
+
+def _nothing(key: str, split: str) -> dict[str, object]:
+    """A row that nobody is in."""
+    return {"metric": key, "split": split, "unit": METRICS[key].unit, "value": None, "low": None, "high": None, "count": 0, "values": 0}
+
+
+def _rows_of_recovery(key: str, table: np.ndarray, measured: np.ndarray, onsets: Onsets, people: _People) -> list[dict[str, object]]:
+    """Rows over occlusions, of which whole tracks are resampled; a frame's error is the mean over its measured values."""
+    counts = measured.sum(1)
+    sums = np.where(measured, table, 0.0).sum(1)
+    found = onsets.recovery(np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0))
+    track_of = dict(zip(onsets.courses, people.tracks.tolist(), strict=True))
+    tracks = np.array([track_of[course] for course in found.tracks], dtype=str)
+    back = ~np.isnan(found.times)
+    others = {name: count for name, count in found.counts.items() if name != "recovered"}
+    rows = [_occlusion_row(key, "recovery:frames", "frames", found.times[back], tracks[back]) | others]
+    for time in (time for time in _NOT_BACK_AT if time <= onsets.after):
+        known = ~found.no_baseline & (found.followed > time)
+        late = 100.0 * ~(found.times[known] <= time)
+        rows.append(_occlusion_row(key, f"unrecovered:{time}", "%", late, tracks[known]))
+    return rows
+
+
+def _occlusion_row(key: str, split: str, unit: str, values: np.ndarray, tracks: np.ndarray) -> dict[str, object]:
+    """A row over occlusions with one value each, of tracks."""
+    value, low, high = mean_and_interval(values, np.ones(len(values), dtype=np.int64), tracks.tolist(), "pooled")
+    row = {"metric": key, "split": split, "unit": unit, "value": value, "low": low, "high": high}
+    return row | {"count": len(values), "values": len(values)}
 
 
 def _rows_by_joint(key: str, table: np.ndarray, columns: Sequence[str], people: _People) -> list[dict[str, object]]:

@@ -28,8 +28,8 @@ from hpsbench.types import Card, Occlusion, Sample
 
 _MOST_KEPT = 20_000
 NO_BODIES = (
-    "its levels are shares of the person's silhouette, which is that of the true mesh, and no bodies were given. Name the folder of the body "
-    "files (--body; `bodies` of hpsbench.occlude.Planner), or take the protocol of the box or of the joints."
+    "levels are shares of the person's silhouette, which is that of the true mesh, and no bodies were given. Name the folder of body files "
+    "(--body; `bodies` of hpsbench.occlude.Planner; `mask` of hpsbench.augment.occluded), or take the protocol of the box or of the joints."
 )
 
 
@@ -173,7 +173,7 @@ class Target:
         if found is None:
             truth = self.sample.truth
             bodiless = any(part is None for part in (truth.rotvecs, truth.betas, truth.trans))
-            raise NotPossible("no true body" if bodiless else "silhouette outside the image")
+            raise NotPossible("no true body or mask" if bodiless else "silhouette outside the image")
         return found
 
     @property

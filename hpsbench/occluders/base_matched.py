@@ -148,7 +148,7 @@ def seen_of(target: Target, window_xyxy: np.ndarray | None, square_xyxy: Sequenc
 
 @dataclass(frozen=True)
 class Measure:
-    """What there is to hide as a raster in the plan's coordinates: all of its px, those of ``mask`` (h, w), or those at ``points`` (n, 2)."""
+    """What there is to hide as a raster in the plan's coordinates: all of its px, those of ``mask`` (h, w) or at ``points`` (n, 2)."""
 
     raster: Raster
     points: np.ndarray | None = None

@@ -69,8 +69,9 @@ def object_stencil(thing: Mapping[str, Any], bank: Mapping[str, str], raster: Ra
     if box is None:
         return None
     picture = _resized(bank["bank"], bank["bank_sha256"], thing["object"], (width, height))
-    columns = np.floor(raster.columns(box)[0]).astype(np.int64) - left
-    rows = np.floor(raster.rows(box)[:, 0]).astype(np.int64) - top
+    # A centre that is on the extent's very border may come out on either side of it.
+    columns = np.clip(np.floor(raster.columns(box)[0]).astype(np.int64) - left, 0, width - 1)
+    rows = np.clip(np.floor(raster.rows(box)[:, 0]).astype(np.int64) - top, 0, height - 1)
     part = picture[rows[:, None], columns[None]]
     return Stencil(box, part[..., 3], lambda: part[..., :3])
 

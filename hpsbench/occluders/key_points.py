@@ -48,11 +48,13 @@ class KeyPointsParams:
         names = [entry.joint for entry in entries]
         check_joints([*names, *(need for entry in entries for need in entry.needs), *self.together])
         if len(set(names)) < len(names) or not {*self.together, *(need for entry in entries for need in entry.needs)} <= {*names}:
-            raise ValueError(f"joints: expected each joint once, and those needed and together among them, but got {', '.join(self.joints)}.")
+            raise ValueError(
+                f"joints: expected each joint once, and those needed and together among them, but got {', '.join(self.joints)}."
+            )
         if not (0 <= self.probability <= 1 and 0 <= self.together_probability <= 1) or self.draws < 1:
             raise ValueError(
-                f"expected probabilities from 0 to 1 and at least one draw, but got {self.probability:g}, {self.together_probability:g} and "
-                f"{self.draws}."
+                f"expected probabilities from 0 to 1 and at least one draw, but got {self.probability:g}, {self.together_probability:g} "
+                f"and {self.draws}."
             )
         fewest, most = self.together_frames
         if not 0 < fewest <= most < self.stretch:
@@ -68,7 +70,7 @@ class KeyPoints(Occluder):
     kind = "key-points"
     card = Card(
         name="key-points",
-        what="joints that models of joints do not get: by chance, with those that hang on them, and together for a while; no pixel is hidden",
+        what="joints that models of joints do not get: by chance, with those that hang on them, and together for a while",
         source="https://github.com/zju3dv/GVHMR (facts of its code; re-implemented); GBT (FG 2024), as later papers quote it",
         licence="Apache-2.0 (this implementation)",
         paper="Shen et al., World-Grounded Human Motion Recovery via Gravity-View Coordinates, SIGGRAPH Asia 2024",

@@ -158,7 +158,7 @@ def _on_canvas(canvas: Canvas, place: tuple[float, float]) -> tuple[float, float
 
 
 def _on_canvas_alone(entry: Callable[[np.ndarray, np.ndarray], np.ndarray], measure: Measure, side: float) -> np.ndarray:
-    """The size at which each of what there is to hide enters; infinite for px of a silhouette beyond the canvas, where nothing is painted."""
+    """The size at which each of what there is to hide enters; infinite for a silhouette's px beyond the canvas."""
     x, y = measure.centres
     sizes = entry(x, y)
     if measure.mask is None:

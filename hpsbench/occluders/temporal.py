@@ -146,6 +146,7 @@ class Temporal(Occluder):
         licence="Apache-2.0 (this implementation)",
     )
     Params = TemporalParams
+    tells_onset = True
 
     def plan(self, target: Target, params: TemporalParams) -> Occlusion:
         """What is shown at the target's frame; all draws are the track's.

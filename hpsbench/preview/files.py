@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import HpsbenchError
 from hpsbench.image import encode_jpeg, encode_png
@@ -24,14 +25,14 @@ def check_picture_path(path: Path) -> None:
         raise HpsbenchError(f"'{path}' is a folder. Expected the name of a picture to write: add one.")
 
 
-def preview(protocol: Protocol, dataset: Dataset, path: Path, *, people: int) -> Sheet:
+def preview(protocol: Protocol, dataset: Dataset, path: Path, *, people: int, bodies: Bodies | None = None) -> Sheet:
     """Write the sheet of a protocol as the picture ``path``, whole or not at all; what it shows.
 
-    Raises HpsbenchError where the path is none for a picture, or the sheet would be larger than a picture can be; and what
-    ``preview_sheet`` raises.
+    ``bodies`` are needed by protocols whose levels are shares of the silhouette. Raises HpsbenchError where the path is none for a
+    picture, or the sheet would be larger than a picture can be; and what ``preview_sheet`` raises.
     """
     check_picture_path(path)
-    sheet = preview_sheet(protocol, dataset, people=people)
+    sheet = preview_sheet(protocol, dataset, people=people, bodies=bodies)
     height, width = sheet.picture.shape[:2]
     if max(height, width) > _MOST_PX:
         raise HpsbenchError(f"The sheet is {width} x {height} px, but a picture has at most {_MOST_PX} a side. Ask for fewer people.")

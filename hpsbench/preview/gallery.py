@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from hpsbench.body.bodies import load_bodies
+from hpsbench.body.bodies import Bodies, load_bodies
 from hpsbench.datasets.base import Dataset, open_dataset
 from hpsbench.errors import DataError, HpsbenchError, ProtocolError
 from hpsbench.preview.sheet import FRAMES, MOST_CASES, preview_sheet
@@ -28,9 +28,10 @@ Every protocol that comes with the package: name, version, the first 12 digits o
 
 The pictures show people of the embedded set, OpenHPS (synthetic), as a model gets them; `hpsbench preview --protocol NAME --data DIR
 --out FILE.png` draws the same of your data, larger. First column: the clean crop. Then the protocol's cases, some of them where there are
-many; of a protocol without cases, some frames along a track. Dots are joints that are seen, crosses joints under an occluder, diamonds
-joints outside of the image or window (those beyond the crop at its border). Below each crop: how many are hidden and outside, and how much
-of the person's box cannot be seen. A grey tile says why a case is not possible for that person.
+many; of a protocol without cases, some frames along a track. Dots are joints that are seen, crosses joints under an occluder (of key
+points: joints that a model of joints does not get), diamonds joints outside of the image or window (those beyond the crop at its border).
+Below each crop: how many are hidden and outside, and how much of the person's box, or of the mask where levels are shares of it, cannot be
+seen. A grey tile says why a case is not possible for that person.
 """
 
 
@@ -65,14 +66,14 @@ def write_gallery(folder: Path, progress: Callable[[int, int], None] = lambda do
     """
     protocols = [load_protocol(name) for name in protocol_names()]
     hiding = [protocol for protocol in protocols if protocol.occluders]
-    opened, left = {}, []
+    opened, left, bodies = {}, [], load_bodies(None)
     most_bytes = min(_MOST_BYTES, _MOST_IN_ALL // max(len(hiding), 1))
     for done, protocol in enumerate(hiding):
         shown = on_embedded(protocol.name)
         if shown.data not in opened:
-            opened[shown.data] = _people_of(shown.data)
+            opened[shown.data] = _people_of(shown.data, bodies)
         try:
-            write_bytes(folder / PICTURES / f"{protocol.name}.jpg", _small(shown, opened[shown.data], most_bytes))
+            write_bytes(folder / PICTURES / f"{protocol.name}.jpg", _small(shown, opened[shown.data], most_bytes, bodies))
         except DataError as error:
             left.append(Left(protocol.name, str(error)))
         progress(done + 1, len(hiding))
@@ -80,17 +81,15 @@ def write_gallery(folder: Path, progress: Callable[[int, int], None] = lambda do
     return left
 
 
-def _people_of(rule: DataRule) -> Dataset:
-    return open_dataset(
-        rule.dataset, None, split=rule.split, frames=rule.frames, bbox=rule.bbox, bbox_scale=rule.bbox_scale, bodies=load_bodies(None)
-    )
+def _people_of(rule: DataRule, bodies: Bodies) -> Dataset:
+    return open_dataset(rule.dataset, None, split=rule.split, frames=rule.frames, bbox=rule.bbox, bbox_scale=rule.bbox_scale, bodies=bodies)
 
 
-def _small(protocol: Protocol, dataset: Dataset, most_bytes: int) -> bytes:
+def _small(protocol: Protocol, dataset: Dataset, most_bytes: int, bodies: Bodies) -> bytes:
     """A sheet as a JPEG of at most ``most_bytes``, with as many people and as good as that allows."""
     columns = 1 + (FRAMES if len(protocol.cases) == 1 else min(len(protocol.cases), MOST_CASES))
     side = int(np.clip(_WIDTH_PX // columns - 4, *_SIDES))
-    pictures = (preview_sheet(protocol, dataset, people=people, side=side).picture for people in _PEOPLE)
+    pictures = (preview_sheet(protocol, dataset, people=people, side=side, bodies=bodies).picture for people in _PEOPLE)
     coded = (_jpeg(picture, quality) for picture in pictures for quality in _QUALITIES)
     found = next((data for data in coded if len(data) <= most_bytes), None)
     if found is None:

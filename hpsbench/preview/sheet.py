@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError, HpsbenchError
 from hpsbench.occlude import Planner, hidden_by
@@ -31,18 +32,21 @@ class Sheet:
     cases: tuple[str, ...]
 
 
-def preview_sheet(protocol: Protocol, dataset: Dataset, *, people: int, side: int = SIDE, most: int = MOST_CASES) -> Sheet:
+def preview_sheet(
+    protocol: Protocol, dataset: Dataset, *, people: int, side: int = SIDE, most: int = MOST_CASES, bodies: Bodies | None = None
+) -> Sheet:
     """The sheet of a protocol, the same for the same protocol and dataset; tiles are ``side`` px wide and show what a model gets.
 
     Rows: ``people`` samples evenly from the dataset's first to its last; columns: at most ``most`` of the protocol's cases. Where it hides
-    people in one way only, rows are tracks that it hides, and columns some frames along each. Raises HpsbenchError where no people are
-    asked for, DataError where the dataset has none or an image does not open.
+    people in one way only, rows are tracks that it hides, and columns some frames along each. ``bodies`` are needed by protocols whose
+    levels are shares of the silhouette. Raises HpsbenchError where no people are asked for, DataError where the dataset has none or an
+    image does not open.
     """
     if people < 1:
         raise HpsbenchError(f"A sheet of {people} people was asked for. Expected at least 1: ask for some.")
     if not len(dataset):
         raise DataError(f"{dataset.name}/{dataset.split} has no people to show: {dataset.counts}. Choose another protocol or folder.")
-    cases, planner = shown_cases(protocol.cases, most), Planner(protocol, dataset)
+    cases, planner = shown_cases(protocol.cases, most), Planner(protocol, dataset, bodies)
     along = bool(protocol.occluders) and len(protocol.cases) == 1
     rows = _tracks(planner, people) if along else [[sample] * len(cases) for sample in _samples(dataset, people)]
     columns = max(map(len, rows))
@@ -69,7 +73,8 @@ def _tracks(planner: Planner, people: int) -> list[list[Sample]]:
 def _hit(planner: Planner, name: str) -> list[Sample]:
     """A track from just before the first frame of which something is hidden to the last such; empty where there is none."""
     track = planner.dataset.track(name)
-    hit = [place for place, sample in enumerate(track) if hidden_by(planner(sample), sample).coverage_box > 0]
+    hidden = (hidden_by(planner(sample), sample) for sample in track)
+    hit = [k for k, found in enumerate(hidden) if found.coverage_box > 0 or (planner.protocol.key_points and found.occluded.any())]
     return track[max(hit[0] - 1, 0) : hit[-1] + 1] if hit else []
 
 
@@ -80,7 +85,9 @@ def _row(planner: Planner, samples: Sequence[Sample], cases: Sequence[str], side
         if sample.id not in decoded:
             decoded[sample.id] = replace(sample, view=replace(sample.view, read=cache(sample.view.read)))
     shown = [(decoded[sample.id], planner(sample, case)) for sample, case in zip(samples, cases, strict=False)]
-    return [clean_tile(shown[0][0], side), *(planned_tile(sample, plan, side, with_frame=along) for sample, plan in shown)]
+    shapes = planner.silhouettes if planner.protocol.needs_silhouette else lambda sample: None
+    tiles = [planned_tile(sample, plan, side, with_frame=along, silhouette=shapes(sample)) for sample, plan in shown]
+    return [clean_tile(shown[0][0], side), *tiles]
 
 
 def _joined(title: str, captions: Sequence[str], rows: Sequence[Sequence[Tile]], side: int) -> np.ndarray:

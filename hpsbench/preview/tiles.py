@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hpsbench.body.silhouette import Silhouette
 from hpsbench.draw import paint_bones, paint_dots
 from hpsbench.image import crop_square, square_of_box
 from hpsbench.occlude import apply_plan, apply_to_crop, cut_box, hidden_by, plan_window
@@ -37,14 +38,16 @@ def clean_tile(sample: Sample, side: int) -> Tile:
     return Tile(_shrunk(crop_square(view.read(), square, SIDE), side), ("/".join(sample.id.split("/")[2:]),))
 
 
-def planned_tile(sample: Sample, plan: OcclusionPlan, side: int, *, with_frame: bool = False) -> Tile:
-    """A person under a plan, joints marked, and how many it hides; grey with the reason where the plan's case is not possible."""
+def planned_tile(sample: Sample, plan: OcclusionPlan, side: int, *, with_frame: bool = False, silhouette: Silhouette | None = None) -> Tile:
+    """A person under a plan, joints marked, and how many and how much of the box (with a ``silhouette``: of that) it hides; grey with the
+    reason where the plan's case is not possible."""
     frame = (f"frame {sample.frame}",) if with_frame else ()
     if plan.skipped:
         return Tile(np.full((side, side, 3), _GREY, dtype=np.uint8), (*frame, plan.skipped))
     crop, square = planned_crop(sample, plan, SIDE)
-    hidden = hidden_by(plan, sample)
-    text = f"{hidden.occluded.sum()} hidden, {hidden.outside.sum()} out", ", ".join([*frame, f"box {100 * hidden.coverage_box:.0f}%"])
+    hidden = hidden_by(plan, sample, silhouette)
+    covered = f"box {100 * hidden.coverage_box:.0f}%" if silhouette is None else f"mask {100 * hidden.coverage_mask:.0f}%"
+    text = f"{hidden.occluded.sum()} hidden, {hidden.outside.sum()} out", ", ".join([*frame, covered])
     return Tile(_marked(_shrunk(crop, side), sample, hidden, square), text)
 
 
