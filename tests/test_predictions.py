@@ -116,6 +116,15 @@ class TestBlocks:
         assert max(sizes) <= room._KEPT_BYTES
         assert columns._size == sum(block.nbytes for block in columns._kept.values())
 
+    @pytest.mark.parametrize("form", ["whole.h5", "packed.h5", "plain.npz"])
+    def test_of_rows_in_order_nothing_is_kept(self, tmp_path, form):
+        table = content()
+        model = opened(FORMS[form](tmp_path / form, table))
+        for start in range(0, COUNT, 3):
+            assert not model.predict(batch_of(table["ids"][start : start + 3].tolist())).failed.any()
+        assert len(model.file._columns._kept) <= 2
+        assert model.file._columns._kept.keys() == model.file._columns._unread.keys()
+
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
     def test_numbers_of_any_width(self, tmp_path, form, dtype):

@@ -22,7 +22,8 @@ from hpsbench.errors import PredictionError
 _BLOCK_BYTES = 1 << 20
 _LARGEST_BLOCK = 512 << 20
 _LARGEST_HELD = 512 << 20
-# Blocks that stay in memory, of all arrays of a file together: those of shuffled rows come again.
+# What blocks may take, of all arrays of a file together. One stays until each of its rows was asked for, or others need the place: of rows
+# in order hardly any is kept, of shuffled ones many.
 _KEPT_BYTES = 192 << 20
 _LONGEST_ID = 1024
 _IDS_AT_ONCE = 1 << 14
@@ -45,6 +46,7 @@ class Columns:
     def __init__(self, path: Path, columns: Mapping[str, Column]):
         self.path, self.columns = path, columns
         self._kept: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._unread: dict[tuple[str, int], int] = {}
         self._size = 0
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -53,22 +55,30 @@ class Columns:
         out = np.full((len(rows), *column.shape[1:]), np.nan)
         numbers = rows // column.block
         for number in np.unique(numbers[rows >= 0]).tolist():
-            here = numbers == number
-            out[here] = self._block(name, number)[rows[here] - number * column.block]
+            places = rows[numbers == number] - number * column.block
+            out[numbers == number] = self._taken((name, number), places)
         return out
 
-    def _block(self, name: str, number: int) -> np.ndarray:
-        key = (name, number)
+    def _taken(self, key: tuple[str, int], places: np.ndarray) -> np.ndarray:
+        """The rows ``places`` of a block, which goes when all of it was taken."""
         if key not in self._kept:
-            self._keep(key, self._read(name, number))
+            self._keep(key, self._read(*key))
         self._kept.move_to_end(key)
-        return self._kept[key]
+        rows = self._kept[key][places]
+        self._unread[key] -= len(places)
+        if self._unread[key] <= 0:
+            self._drop(key)
+        return rows
 
     def _keep(self, key: tuple[str, int], block: np.ndarray) -> None:
-        self._kept[key], self._size = block, self._size + block.nbytes
-        while self._size > _KEPT_BYTES and len(self._kept) > 1:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= gone.nbytes
+        while self._kept and self._size + block.nbytes > _KEPT_BYTES:
+            self._drop(next(iter(self._kept)))
+        self._kept[key], self._unread[key] = block, len(block)
+        self._size += block.nbytes
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        self._size -= self._kept.pop(key).nbytes
+        del self._unread[key]
 
     def _read(self, name: str, number: int) -> np.ndarray:
         column = self.columns[name]
