@@ -6,20 +6,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
-from fakes import FakeDataset
+from fakes import FakeDataset, exact_bodies
 
 from hpsbench import generate as room
 from hpsbench.cli.main import cli
 from hpsbench.datasets.base import open_dataset
 from hpsbench.errors import HpsbenchError, MissingExtraError, ProtocolError, ResultError
+from hpsbench.evaluate import evaluate
 from hpsbench.evaluate.people import FrameReader
 from hpsbench.generate import Crops, generate, generate_all, merge, verify
 from hpsbench.generate.crops import cropped_view
 from hpsbench.generated import load_generated
+from hpsbench.geometry import rotvec_to_rotmat
 from hpsbench.image import crop_square, read_image
+from hpsbench.models.base import Model
 from hpsbench.protocol import load_protocol
-from hpsbench.types import CropSpec, Occlusion, OcclusionPlan, View
+from hpsbench.types import Card, CropSpec, Occlusion, OcclusionPlan, Prediction, View
 
 XOCC, CLEAN, BAR = (load_protocol(name) for name in ("openhps-xocc", "openhps-test", "matched-bar@openhps-test"))
 SPEC = CropSpec(48, 1.25)
@@ -253,6 +257,64 @@ class TestEngines:
     def test_an_address_without_an_engine(self, tmp_path):
         with pytest.raises(HpsbenchError, match="the engine is 'processes'"):
             generate(XOCC, FakeDataset(), tmp_path, workers=2, address="tcp://127.0.0.1:1")
+
+
+class TestEvaluated:
+    @pytest.mark.parametrize(
+        ("crops", "message"),
+        [
+            (Crops(CropSpec(16, 1.5)), r"16 px of 1\.5 times the box\), but the model takes 16 px of 1\.25 times"),
+            (Crops(CropSpec(24, 1.25)), r"crops \(24 px of 1\.25"),
+            (Crops(CropSpec(16, 1.25), reduced=True), "of images decoded at reduced size"),
+        ],
+    )
+    def test_crops_of_another_kind_are_refused(self, tmp_path, crops, message):
+        generate(CLEAN, FakeDataset(), tmp_path / "set", crops=crops)
+        with pytest.raises(ResultError, match=message):
+            evaluate(Looking(), CLEAN, FakeDataset(), exact_bodies(), tmp_path / "out", generated=tmp_path / "set")
+
+    def test_its_own_crops_give_the_numbers_of_an_evaluation_on_the_fly(self, tmp_path):
+        generate(XOCC, FakeDataset(), tmp_path / "set", crops=Crops(CropSpec(16, 1.25)))
+        results = [
+            evaluate(Looking(), XOCC, FakeDataset(), exact_bodies(), tmp_path / name, generated=generated)
+            for name, generated in {"fly": None, "files": tmp_path / "set"}.items()
+        ]
+        assert results[0].scores == results[1].scores
+
+
+class Looking(Model):
+    """Answers joints that follow from the bytes of its crop alone."""
+
+    card = Card("looking", "joints out of pixels", "tests", "Apache-2.0")
+    crop = CropSpec(16, 1.25)
+
+    def __init__(self):
+        super().__init__((), exact_bodies(), torch.device("cpu"))
+
+    def predict(self, batch):
+        means = batch.crops.to(torch.float64).mean((2, 3)) / 255
+        rotvecs = torch.zeros(len(batch), 24, 3, dtype=torch.float64)
+        rotvecs[:, 1:4] = means[:, None]
+        failed = torch.zeros(len(batch), dtype=torch.bool)
+        return Prediction(failed=failed, rotmats=rotvec_to_rotmat(rotvecs), betas=torch.zeros(len(batch), 10, dtype=torch.float64))
+
+
+class TestNeeds:
+    def test_a_ladder_of_silhouettes_needs_bodies(self, tmp_path):
+        with pytest.raises(ProtocolError, match=r"matched-bar-mask.*cannot be planned"):
+            generate(load_protocol("matched-bar-mask@openhps-test"), FakeDataset(), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        manifest = generate(
+            load_protocol("matched-bar-mask@openhps-test"), FakeDataset(), tmp_path / "out", bodies=exact_bodies(), shard=(0, 13)
+        )
+        assert manifest["counts"]["written"] > 0
+
+    def test_key_points_have_no_images(self, tmp_path):
+        protocol = load_protocol("key-points-gvhmr@openhps-test")
+        with pytest.raises(ProtocolError, match="nothing is hidden from an image"):
+            generate(protocol, FakeDataset(), tmp_path / "out", images=True)
+        assert not (tmp_path / "out").exists()
+        assert generate(protocol, FakeDataset(), tmp_path / "out")["counts"]["written"] > 0
 
 
 class TestCommand:

@@ -18,6 +18,7 @@ from hpsbench.generate.run import Run
 from hpsbench.generate.shards import merge
 from hpsbench.generate.write import Writer
 from hpsbench.generated import FORMAT, verify
+from hpsbench.occlude import Planner, check_for_pixels
 from hpsbench.protocol import Protocol
 
 __all__ = ["ENGINES", "Crops", "generate", "generate_all", "merge", "verify"]
@@ -48,18 +49,20 @@ def generate_all(
     """The manifests of some folders, each filled with the plans of its protocol for every sample, in one pass over the frames.
 
     ``images``: the occluded images too, as whole frames or, with ``crops``, as the crops of people (which are images by themselves).
-    ``bodies``: those of protocols that aim at silhouettes. ``masks``: the bodies whose silhouettes are measured as well, for samples that
-    have a body; some hundredths of a second for each.
+    ``bodies`` are needed by protocols that hide shares of silhouettes. ``masks``: the bodies whose silhouettes are measured as well,
+    for samples that have a body; some hundredths of a second for each.
+
     ``shard`` (index, number) does one part of the frames, to be joined by ``merge``. ``workers`` processes share the work, none
     or one: this process alone; ``engine`` "dask" or "ray" works on a cluster at ``address`` that sees the same files, or on a local
-    one of so many workers. A run that was killed goes on; one that is finished is left as it is. Raises ResultError where
-    a folder belongs to another run or holds other files, ProtocolError where protocols are of different data, and whatever the dataset
-    raises.
+    one of so many workers. A run that was killed goes on; one that is finished is left as it is.
+
+    Raises ResultError where a folder belongs to another run or holds other files, ProtocolError where protocols are of different data,
+    need bodies or have no images, and whatever the dataset raises.
     """
     if not len(dataset):
         raise DataError(f"{dataset.name}/{dataset.split} has nobody to hide: {dataset.counts}. Check the data and the frame rule.")
-    _check_same_data(list(protocols.values()))
     images = images or crops is not None
+    _check(list(protocols.values()), dataset, bodies, images)
     runs = {out: Run(Path(out), _identity(protocol, dataset, images, crops, masks, shard)) for out, protocol in protocols.items()}
     frames = _of_shard(dataset.frames(), shard)
     parts = tuple(tuple(map(tuple, frames[start : start + _FRAMES_TO_A_PART])) for start in range(0, len(frames), _FRAMES_TO_A_PART))
@@ -67,7 +70,9 @@ def generate_all(
     left = [out for out, manifest in manifests.items() if manifest is None]
     for out in left:
         runs[out].begin()
-    writer = Writer(tuple(protocols[out] for out in left), tuple(runs[out] for out in left), dataset, parts, images, crops, bodies, masks)
+    aims = any(protocol.needs_silhouette for protocol in protocols.values())
+    of_runs = tuple(protocols[out] for out in left), tuple(runs[out] for out in left)
+    writer = Writer(*of_runs, dataset, parts, images, crops, bodies if aims else None, masks)
     _write(writer, len(protocols) * sum(map(len, frames)), {"engine": engine, "workers": workers, "address": address}, progress)
     for out in left:
         manifests[out] = runs[out].finish(_counts(protocols[out], dataset), [runs[out].lines(part) for part in range(len(parts))])
@@ -87,9 +92,12 @@ def _write(writer: Writer, total: int, how: Mapping[str, Any], progress: Progres
         report(done, total)
 
 
-def _check_same_data(protocols: Sequence[Protocol]) -> None:
+def _check(protocols: Sequence[Protocol], dataset: Dataset, bodies: Bodies | None, images: bool) -> None:
     first = protocols[0]
-    for other in protocols[1:]:
+    for other in protocols:
+        Planner(other, dataset, bodies)
+        if images:
+            check_for_pixels(other, "an image")
         if other.data != first.data:
             raise ProtocolError(
                 f"Protocols '{first.id}' and '{other.id}' are of different people ({first.data}; {other.data}), and one pass has the same. "

@@ -25,7 +25,8 @@ from hpsbench.types import OcclusionPlan, Sample, View
 class Writer:
     """All that a process needs to write parts. ``runs`` are the folders of the ``protocols``, ``parts`` the frames of each part.
 
-    ``images``: the views are written too, as whole frames or as ``crops``. ``masks``: whose silhouettes are measured.
+    ``images``: the views are written too, as whole frames or as ``crops``. ``bodies``: of whose silhouettes protocols hide a share.
+    ``masks``: whose silhouettes are measured.
     """
 
     protocols: tuple[Protocol, ...]
@@ -39,7 +40,7 @@ class Writer:
 
     @cached_property
     def _planners(self) -> tuple[Planner, ...]:
-        return tuple(Planner(protocol, self.dataset) for protocol in self.protocols)
+        return tuple(Planner(protocol, self.dataset, self.bodies) for protocol in self.protocols)
 
     def __call__(self, part: int) -> int | HpsbenchError:
         """Write a part in every folder that lacks it, and give its number; an error of ours as a value, since engines wrap their texts."""
