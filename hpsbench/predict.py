@@ -24,6 +24,7 @@ from hpsbench.evaluate.people import FrameReader, Person, person_batches, view_b
 from hpsbench.models.base import Model, pick_device
 from hpsbench.models.base_predictions_parts import PredictionParts, Rows
 from hpsbench.models.base_predictions_views import views_of
+from hpsbench.occlude import check_for_pixels
 from hpsbench.protocol import Protocol
 from hpsbench.types import Prediction, view_id_of
 
@@ -58,11 +59,14 @@ def predict(
     A run that was killed goes on where it was, and a finished one is left as it is; with ``resume`` False it starts over. ``limit`` takes
     the first samples only. ``dtype`` "float16" halves the file, but for joints and translations. ``vertices`` adds those of the neutral
     body where the model gives rotations. Raises ResultError where ``out`` is another file or belongs to another run, PredictionError for
-    answers that are none, and whatever the dataset raises.
+    answers that are none, ProtocolError for a model of images under a protocol that hides nothing from it, and whatever the dataset
+    raises.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, but got '{dtype}'")
     where = pick_device(device)
+    if model.crop is not None:
+        check_for_pixels(protocol, f"model '{model.card.name}', which takes images")
     if protocol.score.flips == "none" and isinstance(model, Model):
         model = model.without_flips()
     frames, all_ids = _frames(dataset, limit), dataset.ids
@@ -72,7 +76,7 @@ def predict(
     if (before := parts.finished()) is not None:
         return before
     done = parts.done()
-    reader = FrameReader(dataset, _left(frames, all_ids, protocol.cases, done), protocol, model.crop, None, frozenset(done))
+    reader = FrameReader(dataset, _left(frames, all_ids, protocol.cases, done), protocol, model.crop, None, frozenset(done), bodies)
     asked = _Asked(model, bodies.to(where).neutral if vertices else None, where)
     waiting, count = _Waiting(dtype, parts.first()), len(done)
     with torch.inference_mode():
@@ -102,6 +106,7 @@ def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], cases: Sequence[s
 
 def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -> dict[str, str]:
     """The attributes of the file that are known beforehand; two runs with the same ones may share it."""
+    body = bodies.fingerprint if protocol.needs_silhouette else ""
     return {
         "format": _FORMAT,
         "hpsbench": __version__,
@@ -111,7 +116,7 @@ def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -
         "box_scale": str(1.0 if model.crop is None else model.crop.box_scale),
         "protocol": protocol.id,
         "protocol_sha256": protocol.sha256,
-        "views": json.dumps(views_of(protocol.content, dataset.family or dataset.name), sort_keys=True),
+        "views": json.dumps(views_of(protocol.content, dataset.family or dataset.name, body), sort_keys=True),
         "dataset": dataset.name,
         "split": dataset.split,
         "fingerprint": dataset.fingerprint,

@@ -13,10 +13,11 @@ from test_evaluate import BAD, Flipping, protocol_of, scores
 from test_predictions import assert_same_scores
 
 import hpsbench.predict as room
-from hpsbench.errors import DataError, PredictionError, ResultError
+from hpsbench.errors import DataError, PredictionError, ProtocolError, ResultError
 from hpsbench.evaluate import evaluate
 from hpsbench.models.base import load_model
 from hpsbench.predict import predict
+from hpsbench.protocol import load_protocol
 from hpsbench.store import sha256_of_file
 from hpsbench.types import Prediction
 
@@ -254,6 +255,16 @@ class TestOtherViews:
         with pytest.raises(PredictionError, match="seed: there 0, now 7"):
             check(opened(tmp_path / "p.h5", bodies), dataclasses.replace(protocol_of(), seed=7), FakeDataset())
 
+    def test_over_silhouettes_of_other_bodies(self, bodies, tmp_path, monkeypatch):
+        """A protocol whose occluders are measured on the true meshes shows other views with other bodies."""
+        protocol = load_protocol("matched-bar-mask@openhps-test")
+        predict(FakeModel(bodies), protocol, FakeDataset(), bodies, tmp_path / "p.h5", limit=1)
+        check(opened(tmp_path / "p.h5", bodies), protocol, FakeDataset())
+        others = exact_bodies().to(dtype=torch.float32)
+        monkeypatch.setitem(vars(others), "fingerprint", "others")
+        with pytest.raises(PredictionError, match=r"body: there [0-9a-f]{12}, now others"):
+            check(opened(tmp_path / "p.h5", others), protocol, FakeDataset())
+
     @pytest.mark.parametrize("change", [{"bbox": "annotation"}, {"bbox_scale": 1.2}])
     def test_in_other_boxes(self, bodies, clean, change):
         protocol = protocol_of("openhps-test")
@@ -313,6 +324,10 @@ class TestBadAnswers:
     def test_nobody_to_ask(self, bodies, tmp_path):
         with pytest.raises(DataError, match="has nobody to show"):
             predict(FakeModel(bodies), protocol_of(), FakeDataset(order=()), bodies, tmp_path / "p.h5")
+
+    def test_joints_hidden_without_a_pixel(self, bodies, tmp_path):
+        with pytest.raises(ProtocolError, match=r"nothing is hidden from model 'fake\.test', which takes images"):
+            predict(FakeModel(bodies), load_protocol("key-points-gvhmr@openhps-test"), FakeDataset(), bodies, tmp_path / "p.h5")
 
     def test_an_unknown_dtype(self, bodies, tmp_path):
         with pytest.raises(ValueError, match="expected float32 or float16, but got 'float8'"):

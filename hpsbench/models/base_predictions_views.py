@@ -17,15 +17,16 @@ from hpsbench.errors import PredictionError
 _SAME_SQUARE = 0.01
 
 
-def views_of(content: Mapping[str, Any], family: str) -> dict[str, Any]:
+def views_of(content: Mapping[str, Any], family: str, body: str) -> dict[str, Any]:
     """The part of a protocol's content that decides what a model is shown, and how it is asked.
 
     ``family`` is the data's, whose forms show the same images. Without occluders a view is a person and a box; with them it depends on
-    the draws too, and these on which frames of a track are kept. Which joints are scored, and how, is no part of it.
+    the draws too, these on which frames of a track are kept and, where silhouettes are measured, on the bodies: ``body`` is their
+    fingerprint then, and "" otherwise. Which joints are scored, and how, is no part of it.
     """
     data = content["data"]
     views = {"dataset": family, "bbox": data["bbox"], "bbox_scale": data["bbox_scale"], "flips": content["score"].get("flips", "own")}
-    views["occluders"] = content["occluders"]
+    views |= {"occluders": content["occluders"], "body": body}
     if content["occluders"]:
         views |= {"split": data["split"], "frames": data["frames"], "seed": content["seed"], "seeding": content["seeding"]}
     return views
@@ -37,11 +38,9 @@ def check_same_views(path: Path, about: Mapping[str, Any], protocol_id: str, vie
     ``about`` are the attributes of the file; ``data`` the (split, fingerprint) that the protocol is measured on: within one split a file is
     of the same annotations, across splits the ids and boxes of the people tell.
     """
-    if "views" not in about:
-        return
     made = json.loads(about["views"])
     different = [
-        f"{key}: there {_said(made.get(key))}, now {_said(views.get(key))}"
+        f"{key}: there {_said(key, made.get(key))}, now {_said(key, views.get(key))}"
         for key in made.keys() | views.keys()
         if made.get(key) != views.get(key)
     ]
@@ -55,10 +54,10 @@ def check_same_views(path: Path, about: Mapping[str, Any], protocol_id: str, vie
         )
 
 
-def _said(value: Any) -> str:
+def _said(key: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(rule["kind"] for rule in value) or "none"
-    return str(value)
+    return str(value)[:12] if key == "body" else str(value)
 
 
 def check_squares(path: Path, ids: Sequence[str], box_scale: float, answered: np.ndarray, shown: np.ndarray) -> None:

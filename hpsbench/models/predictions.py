@@ -69,11 +69,15 @@ class Predictions(Model):
         return self.file.ids.counts(list(dict.fromkeys(expected)))
 
     def check_views(self, protocol_id: str, content: Mapping[str, Any], *, family: str, split: str, fingerprint: str) -> None:
-        """Raises PredictionError where the file says that it holds answers to other views than those of a protocol's ``content``.
+        """Raises PredictionError where the file says that it holds answers to other views than those of a protocol's ``content``; one that
+        says nothing is taken as it is.
 
         ``family`` (of a dataset without one its name), ``split`` and ``fingerprint`` are those of the data that is measured on.
         """
-        check_same_views(self.path, self.file.about, protocol_id, views_of(content, family), (split, fingerprint))
+        about = self.file.about
+        if "views" in about:
+            body = self.bodies.fingerprint if json.loads(about["views"]).get("body") else ""
+            check_same_views(self.path, about, protocol_id, views_of(content, family, body), (split, fingerprint))
 
     def predict(self, batch: ViewBatch) -> Prediction:
         places = self.file.ids.places(batch.ids)
