@@ -4,8 +4,18 @@ import roma
 import torch
 from torch import Tensor
 
-_NEWTON_STEPS = 14
-_UNIQUE = 1e-3
+NEWTON_STEPS = 10
+NEWTON_DONE = 1e-10
+UNIQUE = 1e-3
+# Squared covariances beyond these leave float64 in the fourth power.
+SMALLEST, LARGEST = 1e-100, 1e100
+# Squared spreads below this part of the squared distance from the origin may be rounding: those of coincident joints.
+APART = 1e-22
+
+
+def blocks(count: int, size: int) -> list[slice]:
+    """Slices of ``size`` that cover ``count`` rows; of no rows one, empty."""
+    return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
 def similarity_align(pred: Tensor, gt: Tensor, used: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -16,7 +26,7 @@ def similarity_align(pred: Tensor, gt: Tensor, used: Tensor | None = None) -> tu
     identity, so that the aligned prediction is the mean of ``gt`` (as in the 3DPW challenge's evaluator). Collinear joints:
     one of the equally good rotations. A person with NaN or Inf among the used joints, or with none used, gets NaN alone.
 
-    Source: Umeyama 1991. The rotation is the polar factor in closed form (see ``_polar_rotation``), several times as fast as
+    Source: Umeyama 1991. The rotation is the polar factor in closed form (see ``polar_rotation``), several times as fast as
     a batched SVD, which still serves the rows whose rotation is nearly not unique.
     """
     if pred.shape != gt.shape or pred.shape[-1] != 3:
@@ -33,8 +43,8 @@ def similarity_align(pred: Tensor, gt: Tensor, used: Tensor | None = None) -> tu
     keep = weight > 0
     x, x_mean, x_size = _centred(torch.where(keep & ~lost[:, None, None], x, 0.0), weight)
     y, y_mean, y_size = _centred(torch.where(keep & ~lost[:, None, None], y, 0.0), weight)
-    rotation, trace = _best_rotation(y.transpose(1, 2) @ x)
     spread = x.square().sum((1, 2))
+    rotation, trace = _best_rotation(y.transpose(1, 2) @ x, (spread * y.square().sum((1, 2))).sqrt())
     scale = torch.where(spread > 0, trace / spread.clamp_min(1e-300), 0.0) * (y_size / x_size)
     translation = y_mean - scale[:, None] * (rotation @ x_mean[..., None])[..., 0]
     answer = (scale, rotation, translation)
@@ -46,6 +56,17 @@ def apply_similarity(points: Tensor, scale: Tensor, rotation: Tensor, translatio
     """scale * rotation @ point + translation for ``points`` (..., P, 3), in the dtype of ``scale``."""
     moved = points.to(scale.dtype) @ rotation.transpose(-1, -2)
     return scale[..., None, None] * moved + translation[..., None, :]
+
+
+def lengths(vectors: Tensor, dim: int = -1) -> Tensor:
+    """The lengths of vectors that have their three coordinates along ``dim``: several times as fast as ``norm`` over so short an axis."""
+    return squared_lengths(vectors, dim).sqrt()
+
+
+def squared_lengths(vectors: Tensor, dim: int = -1) -> Tensor:
+    """The squares of ``lengths``."""
+    x, y, z = vectors.unbind(dim)
+    return x * x + y * y + z * z
 
 
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
@@ -84,7 +105,10 @@ def rotmat_to_rotvec(rotmats: Tensor) -> Tensor:
 
 def geodesic_angle(first: Tensor, second: Tensor) -> Tensor:
     """The angle (...) rad, 0 to pi, of the rotation between ``first`` and ``second`` (..., 3, 3)."""
-    return roma.rotmat_geodesic_distance(first, second)
+    # |first - second|_F = 2 sqrt 2 sin(angle / 2); the sum of squares as a product, which is quick for rows of nine.
+    squares = (first - second).flatten(-2).square()
+    chord = (squares @ squares.new_ones(9)).sqrt()
+    return 2 * torch.asin((chord / 8**0.5).clamp_max(1))
 
 
 def _centred(points: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,17 +122,19 @@ def _centred(points: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return centred, mean, size
 
 
-def _best_rotation(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """(rotation (N, 3, 3), trace (N,)): the proper R that maximises tr(R^T A) over ``covariance`` A (N, 3, 3), and that maximum."""
-    rotation, trace, unique = _polar_rotation(covariance)
+def _best_rotation(covariance: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor]:
+    """(rotation (N, 3, 3), trace (N,)): the proper R that maximises tr(R^T A) over ``covariance`` A (N, 3, 3), and that maximum, which
+    is at most ``ceiling`` (N,)."""
+    rotation, trace, unique = polar_rotation(covariance.permute(1, 2, 0).contiguous(), ceiling)
+    rotation = rotation.permute(2, 0, 1).contiguous()
     rows = (~unique).nonzero()[:, 0]
     if len(rows):
-        exact_rotation, exact_trace = _svd_rotation(covariance[rows])
+        exact_rotation, exact_trace = svd_rotation(covariance[rows])
         rotation, trace = rotation.index_copy(0, rows, exact_rotation), trace.index_copy(0, rows, exact_trace)
     return rotation, trace
 
 
-def _svd_rotation(covariance: Tensor) -> tuple[Tensor, Tensor]:
+def svd_rotation(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """``_best_rotation`` by SVD: exact wherever the maximum is defined, identity where A is zero."""
     U, s, Vh = torch.linalg.svd(covariance)
     sign = torch.ones_like(s)
@@ -118,27 +144,31 @@ def _svd_rotation(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(nothing, torch.eye(3, dtype=s.dtype, device=s.device), rotation), (s * sign).sum(1)
 
 
-def _polar_rotation(covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(rotation, trace, unique): as ``_best_rotation``, right where ``unique`` (N,) bool.
+def polar_rotation(A: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(rotation (3, 3, N), trace (N,), unique (N,)): as ``_best_rotation`` of A (3, 3, N), right where ``unique`` is true.
 
+    People lie along the last axis, so that every step is elementwise over them and no number depends on the others.
     R^T A is symmetric with eigenvalues h = (s1, s2, sign(det A) s3). Their sum is the largest root of the quartic
-    x^4 - 2 F x^2 - 8 D x + F^2 - 4 G with F = |A|^2, D = det A, G = |cof A|^2 (Theobald 2005), found by Newton from above.
+    x^4 - 2 F x^2 - 8 D x + F^2 - 4 G with F = |A|^2, D = det A, G = |cof A|^2 (Theobald 2005), found by Newton from above:
+    from sqrt(F + 2 sqrt(3 G)) or, where it is less, the ``ceiling`` (N,) |x| |y| of the points that A comes from.
     By Cayley-Hamilton R = [x cof A + (x^2 + F)/2 A - A A^T A] / (x (x^2 - F)/2 - D), whose denominator
     (h1+h2)(h2+h3)(h3+h1) vanishes just where R is not unique. The sign of D settles reflections without a branch.
     """
-    A = covariance
-    cof = torch.stack([torch.linalg.cross(A[:, (k + 1) % 3], A[:, (k + 2) % 3], dim=-1) for k in range(3)], dim=1)
-    D = (A[:, 0] * cof[:, 0]).sum(-1)
-    F = A.square().sum((1, 2))
-    G = cof.square().sum((1, 2))
-    x = (F + 2 * (3 * G).sqrt()).sqrt()
-    for _ in range(_NEWTON_STEPS):
-        value = (x * x - 2 * F) * x * x - 8 * D * x + F * F - 4 * G
-        slope = 4 * x * (x * x - F) - 8 * D
-        step = torch.where(slope > 0, value / slope, 0.0)
+    wide = torch.cat([A, A[:2]], dim=0)
+    wide = torch.cat([wide, wide[:, :2]], dim=1)  # (5, 5, N): rows and columns go round
+    cof = wide[1:4, 1:4] * wide[2:5, 2:5] - wide[1:4, 2:5] * wide[2:5, 1:4]  # (3, 3, N)
+    D = (A[0] * cof[0]).sum(0)  # (N,), as all the following
+    F = A.square().sum((0, 1))
+    G = cof.square().sum((0, 1))
+    x = torch.minimum((F + 2 * (3 * G).sqrt()).sqrt(), ceiling)
+    constant, half, twice = (F * F - 4 * G) / 4, F / 2, 2 * D
+    for _ in range(NEWTON_STEPS):
+        square = x * x
+        value = constant - twice * x + (square / 4 - half) * square
+        step = value / (x * (square - F) - twice)
         x = x - step
     denominator = x * (x * x - F) / 2 - D
-    unique = (denominator > _UNIQUE * F * F.sqrt()) & (step.abs() <= 1e-12 * x)
-    x, F = x[:, None, None], F[:, None, None]
-    rotation = (x * cof + (x * x + F) / 2 * A - A @ A.transpose(1, 2) @ A) / denominator[:, None, None]
-    return rotation, x[:, 0, 0], unique
+    unique = (denominator > UNIQUE * F * F.sqrt()) & (step.abs() <= NEWTON_DONE * x) & (F > SMALLEST) & (F < LARGEST)
+    AAt = (A[:, None] * A[None]).sum(2)  # (3, 3, N)
+    AAtA = (AAt[:, :, None] * A[None]).sum(1)  # (3, 3, N)
+    return (x * cof + (x * x + F) / 2 * A - AAtA) / denominator, x, unique

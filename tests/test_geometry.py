@@ -5,16 +5,17 @@ import roma
 import torch
 
 from hpsbench.geometry import (
-    _polar_rotation,
-    _svd_rotation,
     apply_similarity,
     geodesic_angle,
+    lengths,
+    polar_rotation,
     project,
     rot6d_rows_to_rotmat,
     rotmat_to_rot6d_rows,
     rotmat_to_rotvec,
     rotvec_to_rotmat,
     similarity_align,
+    svd_rotation,
 )
 
 NAN = float("nan")
@@ -133,11 +134,19 @@ class TestSimilarity:
         spread = 10.0 ** rng.uniform(-4, 0, size=(2000, 1, 3))
         covariance = torch.from_numpy(rng.normal(size=(2000, 3, 3)) * spread)
         covariance = covariance / covariance.abs().amax((1, 2), keepdim=True)
-        rotation, trace, unique = _polar_rotation(covariance)
-        exact, exact_trace = _svd_rotation(covariance)
+        ceiling = torch.full((2000,), torch.inf, dtype=torch.float64)
+        rotation, trace, unique = polar_rotation(covariance.permute(1, 2, 0), ceiling)
+        rotation = rotation.permute(2, 0, 1)
+        exact, exact_trace = svd_rotation(covariance)
         assert 0.2 < unique.double().mean() < 1
         torch.testing.assert_close(trace[unique], exact_trace[unique], atol=1e-10, rtol=0)
         torch.testing.assert_close(rotation[unique], exact[unique], atol=1e-7, rtol=0)
+
+
+class TestLengths:
+    def test_by_hand(self):
+        vectors = torch.tensor([[3.0, 0, 4], [1, 2, 2]])
+        assert lengths(vectors).tolist() == lengths(vectors.t(), dim=0).tolist() == [5, 3]
 
 
 class TestProjection:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpsbench.body.files import load_array, load_body
 from hpsbench.body.model import BodyModel, BodyOutput
+from hpsbench.body.people import PosedPeople, RegressedJoints, Tiles
 from hpsbench.errors import BodyError, UnknownNameError
 from hpsbench.skeleton import J29_LEAF_VERTICES, JOINT_NAMES, joint_index, joint_names, subset
 from hpsbench.store import sha256_of_file
@@ -77,6 +78,8 @@ class Bodies:
         self.dtype, self.device = dtype, torch.device(device)
         self._models: dict[str, BodyModel] = {}
         self._regressors: dict[str, tuple[Tensor, Tensor]] = {}
+        self._regressed: dict[tuple[str, str], RegressedJoints] = {}
+        self._tiled: dict[tuple[str, int], tuple[Sequence[Tensor], Tiles]] = {}
 
     def __getitem__(self, gender: str) -> BodyModel:
         """The body of "neutral", "male" or "female". Raises BodyError where the folder has none."""
@@ -129,22 +132,22 @@ class Bodies:
         vertex_ids: Tensor | None = None,
     ) -> BodyOutput:
         """``BodyModel.forward`` with the body of each person's gender (None: all neutral), people in the order given."""
-        present = sorted(set(genders)) if genders is not None and len(genders) else ["neutral"]
+        people = self.pose(betas, rotmats, trans, genders, rotvecs=rotvecs)
+        return BodyOutput(people.vertices(vertex_ids), people.posed.joints)
+
+    def pose(
+        self,
+        betas: Tensor,
+        rotmats: Tensor | None = None,
+        trans: Tensor | None = None,
+        genders: Sequence[str] | None = None,
+        *,
+        rotvecs: Tensor | None = None,
+    ) -> PosedPeople:
+        """``forward`` up to the vertices, of which joints and vertices can be had as wanted."""
         if genders is not None and len(genders) != len(betas):
             raise ValueError(f"Bodies.forward: {len(genders)} genders for {len(betas)} people")
-        if len(present) == 1:
-            return self[present[0]](betas, rotmats, trans, rotvecs=rotvecs, vertex_ids=vertex_ids)
-        rows = [torch.tensor([i for i, g in enumerate(genders) if g == gender], device=betas.device) for gender in present]
-        parts = [
-            self[gender](
-                *(x if x is None else x[some] for x in (betas, rotmats, trans)),
-                rotvecs=None if rotvecs is None else rotvecs[some],
-                vertex_ids=vertex_ids,
-            )
-            for gender, some in zip(present, rows, strict=True)
-        ]
-        back = torch.cat(rows).argsort().to(self.device)
-        return BodyOutput(*(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True)))
+        return PosedPeople.of(self, ["neutral"] * len(betas) if genders is None else list(genders), (betas, rotmats, trans, rotvecs))
 
     def forward_joints(
         self,
@@ -156,9 +159,8 @@ class Bodies:
         skeleton: str,
         rotvecs: Tensor | None = None,
     ) -> Tensor:
-        """``joints(forward(...), skeleton)`` (B, J, 3), but only the vertices that the joints need are computed."""
-        ids, weights = self._recipe(skeleton)
-        return _combined(self.forward(betas, rotmats, trans, genders, rotvecs=rotvecs, vertex_ids=ids), skeleton, weights)
+        """``joints(forward(...), skeleton)`` (B, J, 3), but no vertex is computed (see ``RegressedJoints``)."""
+        return self.pose(betas, rotmats, trans, genders, rotvecs=rotvecs).joints(skeleton)
 
     def joints(self, output: BodyOutput, skeleton: str) -> Tensor:
         """The joints (B, J, 3) m of a skeleton: "smpl24", "j29", "h36m17", "eval14" (rows of h36m17), "coco17" or "mpi17".
@@ -186,6 +188,24 @@ class Bodies:
         except BodyError:
             return ""
         return hashlib.sha256(np.ascontiguousarray(dense, dtype="<f8").tobytes()).hexdigest()
+
+    def regressed(self, gender: str, skeleton: str) -> RegressedJoints | None:
+        """How the joints of a skeleton are had from a posed body; None where they are the kinematic ones as they are."""
+        ids, weights = self._recipe(skeleton)
+        if weights is None and not len(ids):
+            return None
+        if (gender, skeleton) not in self._regressed:
+            # The leaves of "j29" are single vertices.
+            rows = torch.eye(len(ids), dtype=self.dtype, device=self.device) if weights is None else weights
+            self._regressed[gender, skeleton] = RegressedJoints.of(self[gender], ids, rows)
+        return self._regressed[gender, skeleton]
+
+    def tiled(self, gender: str, ids: Sequence[Tensor]) -> Tiles:
+        """A gender's body in tiles, made once for each object ``ids``."""
+        key = gender, id(ids)
+        if key not in self._tiled:
+            self._tiled[key] = ids, Tiles(self[gender], ids)
+        return self._tiled[key][1]
 
     def _recipe(self, skeleton: str) -> tuple[Tensor, Tensor | None]:
         """(vertices that a skeleton's joints need (N,) int64, how they are weighted (J, N), None where they are taken as they are)."""
@@ -249,5 +269,6 @@ class Bodies:
 def _combined(output: BodyOutput, skeleton: str, weights: Tensor | None) -> Tensor:
     """Joints (B, J, 3) of an output that holds just the vertices of the skeleton's recipe."""
     if weights is not None:
-        return weights.to(output.vertices) @ output.vertices
+        dtype = torch.promote_types(weights.dtype, output.vertices.dtype)
+        return weights.to(output.vertices.device, dtype) @ output.vertices.to(dtype)
     return torch.cat([output.joints, output.vertices], dim=1) if skeleton == "j29" else output.joints

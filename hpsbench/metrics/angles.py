@@ -1,11 +1,15 @@
 """Errors of joint rotations: angles in radians, one per person and joint."""
 
+import torch
 from torch import Tensor
 
-from hpsbench.geometry import geodesic_angle
+from hpsbench.geometry import blocks, geodesic_angle
 
 # Source: the 3DPW challenge's evaluator (root, hips, knees, shoulders, elbows, in its order).
 MPJAE_JOINTS = (0, 1, 2, 4, 5, 16, 17, 18, 19)
+
+# People at a time: what is in work stays in the cache.
+_PEOPLE = 1024
 
 
 def mpjae(pred: Tensor, gt: Tensor, rotation: Tensor | None = None) -> Tensor:
@@ -13,7 +17,15 @@ def mpjae(pred: Tensor, gt: Tensor, rotation: Tensor | None = None) -> Tensor:
 
     ``rotation`` (..., 3, 3) is applied to the prediction first: the Procrustes rotation gives PA-MPJAE.
     """
-    pred, gt = pred[..., MPJAE_JOINTS, :, :], gt[..., MPJAE_JOINTS, :, :]
+    leading = pred.shape[:-3]
+    sides = [side if side is None else side.reshape(-1, *side.shape[len(leading) :]) for side in (pred, gt, rotation)]
+    parts = [_angles(*(side if side is None else side[rows] for side in sides)) for rows in blocks(len(sides[0]), _PEOPLE)]
+    return torch.cat(parts).reshape(*leading, len(MPJAE_JOINTS))
+
+
+def _angles(pred: Tensor, gt: Tensor, rotation: Tensor | None) -> Tensor:
+    """(N, 9) of (N, 24, 3, 3)."""
+    pred, gt = pred[:, MPJAE_JOINTS], gt[:, MPJAE_JOINTS]
     if rotation is not None:
-        pred = rotation[..., None, :, :].to(pred.dtype) @ pred
+        pred = rotation[:, None].to(pred.dtype) @ pred
     return geodesic_angle(pred, gt)

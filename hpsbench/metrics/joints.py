@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsbench.geometry import apply_similarity, similarity_align
+from hpsbench.geometry import apply_similarity, lengths, similarity_align
+from hpsbench.metrics.aligned import aligned_errors
 from hpsbench.skeleton import joint_index
 
 _FEWEST_JOINTS = 3
@@ -22,7 +23,7 @@ def root_position(joints: Tensor, skeleton: str, root: str) -> Tensor:
 
 def joint_errors(pred: Tensor, gt: Tensor) -> Tensor:
     """The distance (..., J) m of each joint of (..., J, 3); NaN where either side is NaN. Nothing is aligned."""
-    return (pred - gt).norm(dim=-1)
+    return lengths(pred - gt)
 
 
 def mpjpe(pred: Tensor, gt: Tensor, pred_root: Tensor, gt_root: Tensor) -> Tensor:
@@ -34,8 +35,21 @@ def pa_mpjpe(pred: Tensor, gt: Tensor, pred_fit: Tensor, gt_fit: Tensor, *, scal
     """The distance (..., J) m of each joint of (..., J, 3) after the similarity that brings ``pred_fit`` to ``gt_fit`` (..., F, 3).
 
     Joints whose truth is NaN do not enter the fit; with fewer than three left nothing is measured (NaN). Without ``scaled`` only
-    rotation and translation are fitted. Collinear, coincident and reflected people: see ``similarity_align``.
+    rotation and translation are fitted. Collinear, coincident and reflected people: see ``similarity_align``. In float64.
+
+    ``aligned_errors`` is the default as it takes a third of the time of ``plain_pa_mpjpe``, which serves the people that it is not sure of.
     """
+    leading = pred.shape[:-1]
+    flat = [side.reshape(-1, *side.shape[-2:]) for side in (pred, gt, pred_fit, gt_fit)]
+    errors, sure = aligned_errors(*flat, scaled=scaled)
+    rows = (~sure).nonzero()[:, 0]
+    if len(rows):
+        errors[rows] = plain_pa_mpjpe(*(side[rows] for side in flat), scaled=scaled)
+    return errors.reshape(leading)
+
+
+def plain_pa_mpjpe(pred: Tensor, gt: Tensor, pred_fit: Tensor, gt_fit: Tensor, *, scaled: bool = True) -> Tensor:
+    """``pa_mpjpe`` step by step."""
     return joint_errors(apply_similarity(pred, *fit_similarity(pred_fit, gt_fit, scaled=scaled)), gt)
 
 

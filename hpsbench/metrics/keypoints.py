@@ -8,6 +8,8 @@ PCK_THRESHOLD = 0.150
 # 0, 5, ..., 150 mm in metres: divisions and no sums of steps, so that an error of exactly 150 mm compares as such.
 AUC_THRESHOLDS = tuple(mm / 1000 for mm in range(0, 151, 5))
 
+_CACHEFUL = 16384
+
 
 def thresholds_to(last_mm: float, steps: int) -> tuple[float, ...]:
     """``steps`` thresholds in metres, evenly from 0 to ``last_mm``: AUC_THRESHOLDS for 150 and 31."""
@@ -31,14 +33,21 @@ def auc_hits(
 
     Its mean is the AUC. Of the default 31 the first, 0, is never passed, so that a perfect person has 30/31 (MPI-INF-3DHP's
     test_util). ``trapezoid``: the area under the curve of linear pieces over its width, in which the first and the last threshold
-    weigh half (3DPW's challenge).
+    weigh half (3DPW's challenge). One threshold after the other over a cacheful of errors: several times as fast as all at once.
     """
-    errors, steps = np.asarray(errors, dtype=np.float64), np.asarray(thresholds)
-    passed = errors[..., None] <= steps if at_most else errors[..., None] < steps
-    weights = np.ones(len(steps))
-    if trapezoid:
-        weights[[0, -1]] = 1 / 2
-    return np.where(np.isnan(errors), np.nan, passed @ weights / weights.sum())
+    errors = np.ascontiguousarray(errors, dtype=np.float64)
+    flat, passes = errors.ravel(), np.less_equal if at_most else np.less
+    answer = np.empty(len(flat))
+    for start in range(0, len(flat), _CACHEFUL):
+        some = flat[start : start + _CACHEFUL]
+        count = np.zeros(len(some), dtype=np.uint8 if len(thresholds) < 256 else np.uint32)
+        for threshold in thresholds:
+            count += passes(some, threshold).view(np.uint8)
+        whole = count.astype(np.float64)
+        if trapezoid:
+            whole -= (passes(some, thresholds[0]).astype(np.float64) + passes(some, thresholds[-1])) / 2
+        answer[start : start + _CACHEFUL] = np.where(np.isnan(some), np.nan, whole / (len(thresholds) - trapezoid))
+    return answer.reshape(errors.shape)
 
 
 def joint_groups(columns: Sequence[str]) -> dict[str, list[int]]:
