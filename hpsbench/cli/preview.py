@@ -38,8 +38,9 @@ def _write_sheet(name: str | None, data: Path | None, body: Path | None, out: Pa
     protocol = on_embedded(name or _EMBEDDED) if data is None else protocol_for(name, data, _EMBEDDED)
     if "@" in protocol.name and protocol.name != name:
         talk(f"No --data: '{name}' is shown on the embedded people, as {protocol.name}.")
-    dataset = dataset_for(protocol, data, None if body is None and protocol.data.dataset != "openhps" else load_bodies(body))
-    sheet = preview(protocol, dataset, out, people=people)
+    bodies = None if body is None and protocol.data.dataset != "openhps" else load_bodies(body)
+    dataset = dataset_for(protocol, data, bodies)
+    sheet = preview(protocol, dataset, out, people=people, bodies=bodies)
     talk(f"{out}: {len(sheet.ids)} people, {len(sheet.cases)} of {len(protocol.cases)} cases.")
 
 

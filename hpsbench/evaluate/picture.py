@@ -25,8 +25,8 @@ def picture(
     A predicted mesh is placed with its pelvis on the true one, as MPJPE does. Models that give no rotations are left blank.
     """
     frames = [[dataset.index_of(name)] for name in ids]
-    before = _people(dataset, frames, clean, CropSpec(_SIDE))
-    after = _people(dataset, frames, occluded, CropSpec(_SIDE))
+    before = _people(dataset, frames, clean, CropSpec(_SIDE), bodies)
+    after = _people(dataset, frames, occluded, CropSpec(_SIDE), bodies)
     columns = [[person.crop for person in before], [person.crop for person in after]]
     columns += [_answers(model, dataset, frames, occluded, bodies, after, device) for model in models]
     columns.append([_painted(person, _true_vertices(person, bodies), bodies.neutral.faces, _TRUTH) for person in after])
@@ -34,8 +34,8 @@ def picture(
     return sheet(list(zip(*columns, strict=True)), captions)
 
 
-def _people(dataset: Dataset, frames: list[list[int]], protocol: Protocol, crop: CropSpec | None) -> list[Person]:
-    reader = FrameReader(dataset, frames, protocol, crop, None)
+def _people(dataset: Dataset, frames: list[list[int]], protocol: Protocol, crop: CropSpec | None, bodies: Bodies) -> list[Person]:
+    reader = FrameReader(dataset, frames, protocol, crop, None, bodies=bodies)
     found = [reader[k] for k in range(len(reader))]
     for people in found:
         if isinstance(people, Exception):
@@ -47,7 +47,7 @@ def _answers(
     model: Model, dataset: Dataset, frames: list[list[int]], protocol: Protocol, bodies: Bodies, shown: list[Person], device: torch.device
 ) -> list[np.ndarray]:
     with torch.inference_mode():
-        prediction = model.predict(view_batch(_people(dataset, frames, protocol, model.crop), device))
+        prediction = model.predict(view_batch(_people(dataset, frames, protocol, model.crop, bodies), device))
     if prediction.rotmats is None:
         return [person.crop for person in shown]
     body = bodies.forward(prediction.betas.to("cpu", bodies.dtype), prediction.rotmats.to("cpu", bodies.dtype))

@@ -3,7 +3,8 @@
 Keys: "ids", "tracks", "frames", "failed", "coverage"; of protocols with cases "cases" and "skipped" (why a case is not possible for the
 sample; "": it is), and ids are those of views; "labels/<kind>" text; "occluded" and "outside" (N, J) of the truth's skeleton;
 "values/<metric>" (N, K) in metres, radians or hits; "parts/<metric>" (N, 24) m of meshes, the mean over the vertices that each joint
-moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots. Of AGORA's scores: "occlusion" percent, "kid", and
+moves most; "joints/pred" and "joints/gt" (N, J, 3) m, relative to their roots. Of
+protocols scored by onset: "since" and "durations", frames, NaN before the first onset. Of AGORA's scores: "occlusion" percent, "kid", and
 "unanswered": in an image without any prediction.
 """
 

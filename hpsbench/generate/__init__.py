@@ -63,7 +63,7 @@ def generate_all(
         raise DataError(f"{dataset.name}/{dataset.split} has nobody to hide: {dataset.counts}. Check the data and the frame rule.")
     images = images or crops is not None
     _check(list(protocols.values()), dataset, bodies, images)
-    runs = {out: Run(Path(out), _identity(protocol, dataset, images, crops, masks, shard)) for out, protocol in protocols.items()}
+    runs = {out: Run(Path(out), _identity(protocol, dataset, images, crops, bodies, masks, shard)) for out, protocol in protocols.items()}
     frames = _of_shard(dataset.frames(), shard)
     parts = tuple(tuple(map(tuple, frames[start : start + _FRAMES_TO_A_PART])) for start in range(0, len(frames), _FRAMES_TO_A_PART))
     manifests = {out: run.finished() for out, run in runs.items()}
@@ -113,7 +113,13 @@ def _of_shard(frames: list[list[int]], shard: tuple[int, int]) -> list[list[int]
 
 
 def _identity(
-    protocol: Protocol, dataset: Dataset, images: bool, crops: Crops | None, masks: Bodies | None, shard: tuple[int, int]
+    protocol: Protocol,
+    dataset: Dataset,
+    images: bool,
+    crops: Crops | None,
+    bodies: Bodies | None,
+    masks: Bodies | None,
+    shard: tuple[int, int],
 ) -> dict[str, Any]:
     """What two runs share whose parts fit together."""
     return {
@@ -123,6 +129,7 @@ def _identity(
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "with_images": images,
         "crops": None if crops is None else crops.record,
+        "with_bodies": bodies.fingerprint if bodies is not None and protocol.needs_silhouette else "",
         "with_masks": "" if masks is None else masks.fingerprint,
         "shard": list(shard),
     }

@@ -11,7 +11,7 @@ from hpsbench.generate.run import Run, same_run
 from hpsbench.generated import IMAGE_LINES, PLANS, read_manifest, verify
 from hpsbench.store import write_bytes
 
-_SHARED = ("format", "version", "protocol", "dataset", "with_images", "with_masks", "crops")
+_SHARED = ("format", "version", "protocol", "dataset", "with_images", "with_bodies", "with_masks", "crops")
 
 
 def merge(folders: Sequence[Path | str], out: Path | str) -> dict[str, Any]:

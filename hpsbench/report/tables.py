@@ -16,7 +16,14 @@ from hpsbench.types import Result
 
 _SPLITS = ("visible", "occluded", "outside")
 # What kinds of rows are called in tables, where that is not their own word.
-_KINDS = {"on": "covered joint", "worst": "worst way of hiding each person, by the joints"}
+_KINDS = {
+    "on": "covered joint",
+    "worst": "worst way of hiding each person, by the joints",
+    "onset": "frames since an occlusion's onset (below 0: before it)",
+    "recovery": "frames from an occlusion's end until the error is back",
+    "unrecovered": "share not back so many frames after the end",
+}
+_OF_OCCLUSIONS = ("recovery", "unrecovered")
 _INTERVALS = "In brackets: 95 % interval of the mean, whole tracks resampled"
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}
@@ -87,8 +94,12 @@ class Block:
 
     def _group_row(self, result: Result, kind: str, split: str) -> dict[str, object]:
         scores = {key: _score(result, key, split) for key in self.metrics}
-        means = {f"{METRICS[key].title} {METRICS[key].unit}": _mean(score) for key, score in scores.items()}
-        counted = "views" if result.cases > 1 and kind != "worst" else "people"
+        if kind in _OF_OCCLUSIONS:
+            scores = {key: score for key, score in scores.items() if score is not None}
+        means = {
+            f"{METRICS[key].title} {METRICS[key].unit if score is None else score['unit']}": _mean(score) for key, score in scores.items()
+        }
+        counted = "occlusions" if kind in _OF_OCCLUSIONS else "views" if result.cases > 1 and kind != "worst" else "people"
         counts = {counted: max(score["count"] for score in scores.values() if score is not None)}
         return {kind: split.partition(":")[2]} | means | (_found(result, split) or counts)
 
