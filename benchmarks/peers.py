@@ -7,9 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import smplx
+import torch
 from scipy.sparse import csc_matrix
+from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from hpsbench.occlude import Planner, apply_to_image
+from hpsbench.skeleton import subset
 from hpsbench.types import Sample
 
 
@@ -24,6 +28,46 @@ def pa_mpjpe_loop(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
         scale = (s * sign).sum() / (x0**2).sum()
         out.append(np.linalg.norm(scale * x0 @ rotation.T - y0, axis=1).mean())
     return np.array(out)
+
+
+def pa_mpjpe_batched(pred: Tensor, gt: Tensor) -> Tensor:
+    """PA-MPJPE (N,) of (N, J, 3), all people in one batched SVD, in float64."""
+    x, y = (side.double() - side.double().mean(1, keepdim=True) for side in (pred, gt))
+    u, s, vt = torch.linalg.svd(y.mT @ x)
+    sign = torch.ones_like(s)
+    sign[:, 2] = torch.det(u @ vt).sign()
+    scale = (s * sign).sum(1) / x.square().sum((1, 2))
+    rotation = (u * sign[:, None]) @ vt
+    return (scale[:, None, None] * x @ rotation.mT - y).norm(dim=-1).mean(1)
+
+
+def pve_numpy(pred: Tensor, gt: Tensor) -> np.ndarray:
+    """PVE (N,) of (N, V, 3)."""
+    return np.linalg.norm(pred.numpy() - gt.numpy(), axis=-1).mean(-1)
+
+
+def auc_at_once(errors: np.ndarray) -> float:
+    """AUC of errors (N, J) m: all thresholds from 0 to 150 mm against all errors, a curve per joint, and its mean."""
+    return (errors[..., None] < np.linspace(0, 0.150, 31)).mean(0).mean()
+
+
+def angles_scipy(pred: Tensor, gt: Tensor) -> np.ndarray:
+    """Angles (N, 9) between the challenge's joints of (N, 24, 3, 3)."""
+    joints = [0, 1, 2, 4, 5, 16, 17, 18, 19]
+    first, second = (Rotation.from_matrix(side[:, joints].reshape(-1, 3, 3).numpy()) for side in (pred, gt))
+    return (first.inv() * second).magnitude().reshape(-1, 9)
+
+
+def whole_evaluation(layer, regressor: Tensor, pred_betas: Tensor, pred_pose: Tensor, betas: Tensor, pose: Tensor, *, batch: int):
+    """(MPJPE, PA-MPJPE, PVE) of parameters: both bodies by ``layer`` batch by batch, 14 joints by a dense regressor, means."""
+    chosen = list(subset("h36m17", "eval14"))
+    errors = []
+    for parts in zip(*(side.split(batch) for side in (pred_betas, pred_pose, betas, pose)), strict=True):
+        pred, gt = layer(betas=parts[0], pose=parts[1]).vertices, layer(betas=parts[2], pose=parts[3]).vertices
+        x, y = (regressor @ side for side in (pred, gt))
+        rooted = ((x - x[:, :1]) - (y - y[:, :1]))[:, chosen].norm(dim=-1).mean(-1)
+        errors.append((rooted, pa_mpjpe_batched(x[:, chosen], y[:, chosen]), (pred - gt).norm(dim=-1).mean(-1)))
+    return [torch.cat(metric).mean() for metric in zip(*errors, strict=True)]
 
 
 def smplx_layer(body_file: Path, folder: Path):

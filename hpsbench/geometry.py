@@ -168,7 +168,7 @@ def polar_rotation(A: Tensor, ceiling: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         step = value / (x * (square - F) - twice)
         x = x - step
     denominator = x * (x * x - F) / 2 - D
-    unique = (denominator > UNIQUE * F * F.sqrt()) & (step.abs() <= NEWTON_DONE * x) & (F > SMALLEST) & (F < LARGEST)
+    unique = (denominator > UNIQUE * F * F.sqrt()) & (step.abs() < NEWTON_DONE * x) & (F > SMALLEST) & (F < LARGEST)
     AAt = (A[:, None] * A[None]).sum(2)  # (3, 3, N)
     AAtA = (AAt[:, :, None] * A[None]).sum(1)  # (3, 3, N)
     return (x * cof + (x * x + F) / 2 * A - AAtA) / denominator, x, unique

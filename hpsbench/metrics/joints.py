@@ -63,7 +63,7 @@ def fit_similarity(pred_fit: Tensor, gt_fit: Tensor, *, scaled: bool = True) -> 
     scale, rotation, translation = similarity_align(pred_fit, gt_fit, known & enough)
     if scaled:
         return scale, rotation, translation
-    weight = (known / known.sum(-1, keepdim=True).clamp_min(1)).to(scale.dtype)[..., None]
+    weight = (known.to(scale.dtype) / known.sum(-1, keepdim=True).clamp_min(1))[..., None]
     mean = (torch.where(known[..., None], pred_fit.to(scale.dtype), 0.0) * weight).sum(-2)
     shift = ((scale - 1)[..., None, None] * (rotation @ mean[..., None]))[..., 0]
     return torch.where(scale.isnan(), scale, 1.0), rotation, translation + shift

@@ -100,7 +100,7 @@ def aligned_errors(pred, gt, pred_fit, gt_fit, scaled, errors, sure):
         denominator = root * (root * root - F) / 2 - D
         sure[n] = (
             denominator > UNIQUE * F * math.sqrt(F)
-            and abs(step) <= NEWTON_DONE * root
+            and abs(step) < NEWTON_DONE * root
             and SMALLEST < F < LARGEST
             and x_spread > APART * (mx * mx + my * my + mz * mz)
             and y_spread > APART * (kx * kx + ky * ky + kz * kz)
