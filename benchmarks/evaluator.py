@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import seconds, show
-from benchmarks.peers import angles_scipy, auc_at_once, pa_mpjpe_batched, pa_mpjpe_loop, pve_numpy, smplx_layer, whole_evaluation
+from benchmarks.peers import angles_scipy, auc_loop, pa_mpjpe_batched, pa_mpjpe_loop, pve_numpy, smplx_layer, whole_evaluation
 from hpsbench.body import people as fast
 from hpsbench.body.bodies import load_bodies
 from hpsbench.evaluate.scoring import Scorer
@@ -119,8 +119,8 @@ def _scoring(metrics: tuple[str, ...], repeat: int = 1) -> Callable[[], object]:
 def hits() -> None:
     """AUC over 31 thresholds of the errors of 14 joints."""
     errors = np.random.default_rng(0).gamma(2.0, 0.04, (PEOPLE, 14))
-    took, peer = seconds(lambda: auc_hits(errors).mean()), seconds(lambda: auc_at_once(errors), tries=1)
-    show("PCK/AUC, 14 joints, 31 thresholds", PEOPLE, took, peer, "numpy, all thresholds at once", 30)
+    took, peer = seconds(lambda: np.nanmean(auc_hits(errors))), seconds(lambda: auc_loop(errors), tries=2)
+    show("PCK/AUC, 14 joints, 31 thresholds", PEOPLE, took, peer, "numpy, a loop over thresholds", 30)
 
 
 def angles() -> None:
