@@ -25,7 +25,7 @@ def main() -> None:
     print(where)
     found = rows(evaluator.alignment, evaluator.vertices, evaluator.bodies, evaluator.hits, evaluator.angles)
     evaluator.memory()
-    made = rows(generation.plans_and_frames, generation.generation)
+    made = rows(generation.planning, generation.generation)
     if torch.cuda.is_available():
         gpu.report()
     if wanted.write:
