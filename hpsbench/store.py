@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -14,10 +14,11 @@ from hpsbench.errors import HpsbenchError
 
 
 @contextmanager
-def whole_file(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+def whole_file(path: Path | str, mode: str = "wb", *, sync: bool = True) -> Iterator[IO[Any]]:
     """An open file beside ``path`` that takes its name only when the block has ended well.
 
-    Raises HpsbenchError where the system refuses (no space, no permission); nothing is left behind then.
+    With ``sync`` it outlives a power cut too; without, ``sync_files`` is to be called for it. Raises HpsbenchError where the system
+    refuses (no space, no permission); nothing is left behind then.
     """
     path = Path(path)
     temporary = None
@@ -27,7 +28,8 @@ def whole_file(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -75,10 +77,23 @@ def write_text(path: Path | str, text: str) -> None:
         stream.write(text)
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write bytes, whole or not at all."""
-    with whole_file(path) as stream:
+def write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> None:
+    """Write bytes, whole or not at all; ``sync`` as in ``whole_file``."""
+    with whole_file(path, sync=sync) as stream:
         stream.write(data)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """See to it that files written without ``sync`` outlive a power cut: in a row that takes half the time. Raises HpsbenchError."""
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise HpsbenchError(f"Could not write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
 
 
 def sha256_of_file(path: Path | str) -> str:

@@ -346,3 +346,18 @@ def test_as_typed(run, tmp_path, model):
     direct, read = (json.loads((tmp_path / name / "result.json").read_text()) for name in (model, "predictions"))
     assert read["scores"] == direct["scores"]
     assert read["model"]["trained_on"] == direct["model"]["trained_on"]
+
+
+class TestRefusedByEvaluation:
+    """What ``evaluate`` asks of a file before any work."""
+
+    def test_answers_to_clean_views_under_an_occluder(self, bodies, clean, tmp_path):
+        with pytest.raises(PredictionError, match=r"'openhps-xocc\.v1' shows others"):
+            evaluate(opened(clean, bodies), protocol_of("openhps-xocc"), FakeDataset(), bodies, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_ids_of_cases_are_known(self, bodies, tmp_path):
+        protocol = small("hkmr-circle@openhps-test")
+        predict(Narrow(bodies), protocol, Missing(), bodies, tmp_path / "p.h5")
+        result = evaluate(opened(tmp_path / "p.h5", bodies), protocol, Missing(), bodies, tmp_path / "out", shard=(0, 2))
+        assert result.id_counts == {"missing": 0, "duplicate": 0, "unknown": 0}

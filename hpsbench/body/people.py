@@ -68,8 +68,7 @@ class RegressedJoints(NamedTuple):
 class Tiles:
     """The vertices of a body at sets of numbers ``ids`` (n,), so that all of them need never be in memory, in float64.
 
-    Only the offsets of the blend shapes, centimetres, are a product in float32: that moves a vertex by some 1e-8 m and takes half the
-    time. A set of vertices that lie close together is moved by few of the 24 joints.
+    A set of vertices that lie close together is moved by few of the 24 joints.
     """
 
     def __init__(self, body: BodyModel, ids: Sequence[Tensor]):
@@ -77,14 +76,14 @@ class Tiles:
         for some in ids:
             joints = (body.weights[some] != 0).any(0).nonzero()[:, 0]
             weights = body.weights[some][:, joints].t().double().contiguous()  # (k, n)
-            blend = body.blend[:, :, some].flatten(1).float().contiguous()  # (217, 3n)
+            blend = body.blend[:, :, some].flatten(1).double().contiguous()  # (217, 3n)
             self.parts.append((body.template[:, some].double(), blend, joints, weights))
 
     def walk(self, posed: Posed) -> Iterator[Tensor]:
         """(B, 3, n) m for each set, in memory of their own."""
         count = len(posed.features)
         # Few rows are multiplied in another way by the library, which rounds differently: make them many.
-        features = torch.nn.functional.pad(posed.features.float(), (0, 0, 0, -count % _ROWS))
+        features = torch.nn.functional.pad(posed.features.double(), (0, 0, 0, -count % _ROWS))
         self.people += count
         skin = _skin_by_numba if worth_numba(self.people, posed.joints) else _skin
         for template, blend, joints, weights in self.parts:
@@ -94,7 +93,7 @@ class Tiles:
 def _skin(template: Tensor, offsets: Tensor, moves: Tensor, weights: Tensor) -> Tensor:
     """Vertices (B, 3, n) of a ``template`` (3, n), ``offsets`` (B, 3n) from it, the ``moves`` (B, 12, k) of joints, ``weights`` (k, n)."""
     skin = (moves.flatten(0, 1) @ weights).unflatten(0, (-1, 3, 4))  # (B, 3, 4, n)
-    x, y, z = offsets.unflatten(1, (3, -1)).double().add_(template).unsqueeze(2).unbind(1)  # (B, 1, n) each
+    x, y, z = offsets.unflatten(1, (3, -1)).add(template).unsqueeze(2).unbind(1)  # (B, 1, n) each
     return skin[:, :, 3].addcmul_(skin[:, :, 0], x).addcmul_(skin[:, :, 1], y).addcmul_(skin[:, :, 2], z)
 
 
@@ -146,10 +145,7 @@ class PosedPeople:
         return _of_each_gender(self.genders, vertices)[0]
 
     def tiles(self, rows: Tensor, ids: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The vertices (b, 3, n) float64 m of people ``rows`` (b,) of one gender at each of the sets ``ids`` (n,), to some 1e-8 m.
-
-        See ``Tiles``.
-        """
+        """The vertices (b, 3, n) float64 m of people ``rows`` (b,) of one gender at each of the sets ``ids`` (n,)."""
         (gender,) = {self.genders[row] for row in rows.tolist()}
         return self.bodies.tiled(gender, ids).walk(self.posed.of(rows.to(self.posed.joints.device)))
 

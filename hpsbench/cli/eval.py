@@ -41,8 +41,12 @@ if TYPE_CHECKING:
 def eval_command(
     model: str, weights: tuple[Path, ...], name: str | None, data: Path | None, body: Path | None, out: Path, device: str, **how
 ):
-    """Evaluate a model under a protocol: result.json and errors.h5 in the folder --out."""
+    """Evaluate a model under a protocol: result.json and errors.h5 in the folder --out.
+
+    Started by torchrun (`torchrun --nproc-per-node 4 -m hpsbench eval ...`) its ranks share the people, each on a GPU of its own.
+    """
     from hpsbench.evaluate import evaluate
+    from hpsbench.evaluate.ranks import evaluate_in_ranks, first_rank, in_ranks, own_device
     from hpsbench.models.base import load_model, pick_device
     from hpsbench.report import result_table
 
@@ -52,11 +56,14 @@ def eval_command(
         result = _score_folder(folder, protocol, data, body, out, **how)
     else:
         bodies = body_for(protocol.data.dataset, body)
-        plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(device))
+        plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(own_device(device)))
         dataset = dataset_for(protocol, data, bodies)
         if how["resume"] and (out / "result.json").is_file():
             talk(f"{out} holds a finished result: where it is this very run, it is shown and nothing runs (--restart runs it anew).")
-        result = evaluate(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
+        verb = evaluate_in_ranks if in_ranks() else evaluate
+        result = verb(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
+    if not first_rank():
+        return
     talk(f"{result.n_evaluated} of {result.n_expected} evaluated, {result.n_failed} failed. Errors per person: {out / 'errors.h5'}")
     click.echo(result_table([result]))
 

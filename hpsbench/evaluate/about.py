@@ -13,6 +13,7 @@ from hpsbench.evaluate.rows import samples_sha256
 from hpsbench.evaluate.run import versions
 from hpsbench.models.base import Model
 from hpsbench.protocol import Protocol
+from hpsbench.types import view_id_of
 
 
 def about_run(
@@ -20,9 +21,10 @@ def about_run(
 ) -> dict[str, Any]:
     """The part of a Result that is known before any work on the samples ``ids``.
 
-    Raises BodyError where the protocol names another joint regressor than these bodies have.
+    Raises BodyError where the protocol names another joint regressor than these bodies have, PredictionError for answers to other views.
     """
     _check_regressor(protocol, bodies)
+    _check_views(model, protocol, dataset)
     return {
         "model": model.card,
         "dataset": dataset.card,
@@ -39,7 +41,7 @@ def about_run(
         "frames": asdict(dataset.counts),
         "n_expected": len(ids),
         "cases": len(protocol.cases),
-        "id_counts": _id_counts(model, dataset, ids),
+        "id_counts": _id_counts(model, protocol, dataset, ids),
         "limit": limit,
         "shard": tuple(shard),
     }
@@ -54,10 +56,21 @@ def _check_regressor(protocol: Protocol, bodies: Bodies) -> None:
         )
 
 
-def _id_counts(model: Model, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
-    """What a model that reads answers from a file says about its ids; "unknown" are those of no sample of the whole dataset."""
+def _check_views(model: Model, protocol: Protocol, dataset: Dataset) -> None:
+    """Raises PredictionError where a model reads answers that were given to other views than those of the protocol."""
+    check = getattr(model, "check_views", None)
+    if check is not None:
+        data = {"family": dataset.family or dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint}
+        check(protocol.id, protocol.content, **data)
+
+
+def _id_counts(model: Model, protocol: Protocol, dataset: Dataset, ids: Sequence[str]) -> dict[str, int]:
+    """What a model that reads answers from a file says about its ids; "unknown" are those of no view of the whole dataset."""
     count = getattr(model, "id_counts", None)
-    return {} if count is None else count(ids) | {"unknown": count(dataset.ids)["unknown"]}
+    if count is None:
+        return {}
+    views = [view_id_of(name, case) for name in dataset.ids for case in protocol.cases]
+    return count(ids) | {"unknown": count(views)["unknown"]}
 
 
 def identity_of(about: Mapping[str, Any], ids: Sequence[str], code_sha256: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ protocols scored by onset: "since" and "durations", frames, NaN before the first
 "unanswered": in an image without any prediction.
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ import h5py
 import numpy as np
 
 from hpsbench.errors import ResultError
-from hpsbench.store import sha256_of_bytes, write_bytes
+from hpsbench.store import sha256_of_bytes, whole_file
 
 Rows = dict[str, np.ndarray]
 
@@ -30,8 +29,7 @@ def _is_text(key: str) -> bool:
 
 def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> None:
     """Write rows with the identity of the run and the names of the columns of each (N, K) array."""
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
+    with whole_file(path, "w+b") as stream, h5py.File(stream, "w") as file:
         file.attrs["identity"] = json.dumps(identity, sort_keys=True)
         file.attrs["columns"] = json.dumps({key: list(names) for key, names in columns.items()}, sort_keys=True)
         for key, array in rows.items():
@@ -39,7 +37,6 @@ def write_rows(path: Path, rows: Rows, identity: Mapping[str, Any], columns: Map
                 file.create_dataset(key, data=array.astype(object), dtype=h5py.string_dtype())
             else:
                 file.create_dataset(key, data=array, compression="gzip", shuffle=True)
-    write_bytes(path, memory.getvalue())
 
 
 def read_rows(path: Path) -> tuple[Rows, dict[str, Any], dict[str, list[str]]]:
@@ -57,10 +54,12 @@ def read_rows(path: Path) -> tuple[Rows, dict[str, Any], dict[str, list[str]]]:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """All parts below one another, ordered by sample id, so that no order of work can show in the result."""
-    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    order = np.argsort(rows["ids"].astype(str), kind="stable")
-    return {key: array[order] for key, array in rows.items()}
+    """All parts below one another, ordered by sample id, so that no order of work can show in the result.
+
+    The parts are taken apart: what of them was joined is no longer held twice.
+    """
+    order = np.argsort(np.concatenate([part["ids"] for part in parts]).astype(str), kind="stable")
+    return {key: np.concatenate([part.pop(key) for part in parts])[order] for key in list(parts[0])}
 
 
 def check_each_once(rows: Rows, ids: Sequence[str], where: Path | str) -> None:

@@ -41,8 +41,7 @@ class Side:
 class Scorer:
     """The metrics of a protocol's score rule, on bodies of its own in float64, so that no number depends on the batch.
 
-    Joints are had without the vertices; vertices only where a metric wants them, and never all of them at once. Of those the offsets of
-    the blend shapes are a product in float32, which moves a PVE by less than 1e-6 mm.
+    Joints are had without the vertices; vertices only where a metric wants them, and never all of them at once.
     """
 
     def __init__(self, bodies: Bodies, rule: ScoreRule, device: torch.device):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpsbench.errors import ResultError
 from hpsbench.generated import IMAGE_LINES, MANIFEST, PLANS, canonical, read_manifest, sealed, zipped
-from hpsbench.store import sha256_of_bytes, write_bytes, write_text
+from hpsbench.store import sha256_of_bytes, sync_files, write_bytes, write_text
 
 _PARTS, _RUN = "parts", "run.json"
 
@@ -55,6 +55,7 @@ class Run:
     def add(self, part: int, plans: Sequence[str], views: Sequence[str]) -> None:
         """Keep the lines of a part, whose images are written: those of the plans last."""
         if self.identity["with_images"]:
+            sync_files(self.out / name for name in dict.fromkeys(json.loads(line)["image"] for line in views))
             write_text(self._part(part, IMAGE_LINES), "".join(f"{line}\n" for line in views))
         write_text(self._part(part, PLANS), "".join(f"{line}\n" for line in plans))
 

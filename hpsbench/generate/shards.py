@@ -9,7 +9,7 @@ from typing import Any
 from hpsbench.errors import ResultError
 from hpsbench.generate.run import Run, same_run
 from hpsbench.generated import IMAGE_LINES, PLANS, read_manifest, verify
-from hpsbench.store import write_bytes
+from hpsbench.store import sync_files, write_bytes
 
 _SHARED = ("format", "version", "protocol", "dataset", "with_images", "with_bodies", "with_masks", "crops")
 
@@ -49,6 +49,8 @@ def _read_shards(folders: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
 def _texts_of(folder: Path, out: Path) -> tuple[bytes, bytes]:
     """The plans and image lines of a shard, whose images are copied to ``out``."""
     lines = gzip.decompress((folder / IMAGE_LINES).read_bytes()) if (folder / IMAGE_LINES).is_file() else b""
-    for name in dict.fromkeys(json.loads(line)["image"] for line in lines.splitlines()):
-        write_bytes(out / name, (folder / name).read_bytes())
+    names = list(dict.fromkeys(json.loads(line)["image"] for line in lines.splitlines()))
+    for name in names:
+        write_bytes(out / name, (folder / name).read_bytes(), sync=False)
+    sync_files(out / name for name in names)
     return gzip.decompress((folder / PLANS).read_bytes()), lines

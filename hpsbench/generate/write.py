@@ -85,7 +85,7 @@ def _plan_lines(planned: Sequence[tuple[OcclusionPlan, Sample]], shapes: Mapping
 def _write_image(run: Run, view: View, view_id: str) -> dict[str, Any]:
     image = view.read()
     name, data = f"{IMAGES}/{view_id}.png", encode_png(image)
-    write_bytes(run.out / name, data)
+    write_bytes(run.out / name, data, sync=False)
     return {"image": name, "sha256": sha256_of_bytes(data), "size": [image.shape[1], image.shape[0]]}
 
 
