@@ -148,7 +148,7 @@ def checked_record(dataset, sample, row, k, bodies):
         keypoints2d=np.concatenate([keypoints, np.ones((count, 1))], axis=1),
         keypoints_skeleton=skeleton,
     )
-    view = View(sample.view.read, stem, np.concatenate([centre - half, centre + half]), K)
+    view = View(sample.view.read, stem, np.concatenate([centre - half, centre + half]), K, reducible=True)
     return Sample(f"{stem}/{k}", view, truth, sequence, f"{stem}/{k}", int(frame), dataset.size)
 
 

@@ -715,7 +715,9 @@ class TestH36M:
     @pytest.fixture(autouse=True)
     def pictures(self, monkeypatch):
         """Every frame has a picture, which nobody opens."""
-        images = SimpleNamespace(size=(1000, 1002), has=lambda frames: np.ones(len(frames), dtype=bool), path=str, read=np.zeros)
+        images = SimpleNamespace(
+            size=(1000, 1002), has=lambda frames: np.ones(len(frames), dtype=bool), path=str, read=np.zeros, reducible=False
+        )
         monkeypatch.setattr(Pictures, "find", lambda self, clip, frame: images)
 
     @pytest.fixture

@@ -106,7 +106,7 @@ def checked(root, folder, bodies):
             keypoints2d=np.column_stack([columns["smpl_joints_2d"][i], np.ones(24)]),
             keypoints_skeleton="smpl24",
         )
-        yield truth, View(lambda: None, "", columns["bbox"][i].reshape(4), K)
+        yield truth, View(lambda: None, "", columns["bbox"][i].reshape(4), K, reducible=True)
 
 
 class TestRead:
