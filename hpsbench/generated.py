@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from hpsbench import __version__
 from hpsbench.body.silhouette import Silhouette
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import ResultError
+from hpsbench.errors import ResultError, UnknownNameError
 from hpsbench.image import read_image
 from hpsbench.occlude import apply_plan, hidden_by
+from hpsbench.occluders.base import occluder
 from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes, sha256_of_file
 from hpsbench.types import OcclusionPlan, Sample, View, view_id_of
@@ -92,6 +94,11 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise ResultError(f"{path} is broken: {error}. Generate the folder again.") from error
+    if isinstance(manifest, dict) and isinstance(manifest.get("format"), int) and manifest["format"] != FORMAT:
+        raise ResultError(
+            f"{folder} was made by another version, hpsbench {manifest.get('version', 'unknown')}: its format is {manifest['format']}, and "
+            f"this one, {__version__}, reads format {FORMAT}. Generate it again, or use that version."
+        )
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "protocol" not in manifest:
         raise ResultError(f"{path} is no manifest of format {FORMAT} of `hpsbench generate`. Name a folder that it wrote.")
     if sealed(manifest) != manifest:
@@ -248,8 +255,22 @@ def load_generated(folder: Path | str, dataset: Dataset) -> Generated:
     if wrong:
         raise ResultError(f"{folder} is not what was generated: {'; '.join(wrong)}. Generate it again.")
     views = {} if manifest["images"] is None else {_view_id(record): record for record in read_lines(folder / IMAGE_LINES)}
-    plans = [OcclusionPlan.from_record(record) for record in read_lines(folder / PLANS)]
+    plans = [_plan_of(record, folder, manifest) for record in read_lines(folder / PLANS)]
     return Generated(folder, manifest, dataset, {plan.view_id: plan for plan in plans}, views)
+
+
+def _plan_of(record: Mapping[str, Any], folder: Path, manifest: Mapping[str, Any]) -> OcclusionPlan:
+    """The plan of a line. Raises ResultError where it lacks what plans have, or names an occluder that is not there."""
+    try:
+        plan = OcclusionPlan.from_record(record)
+        for occlusion in plan.occlusions:
+            occluder(occlusion.kind)
+    except (KeyError, TypeError, UnknownNameError) as error:
+        raise ResultError(
+            f"{folder / PLANS} holds a plan for '{record.get('sample_id')}' that hpsbench {__version__} does not know ({error}); it was "
+            f"made by hpsbench {manifest['version']}. Generate it again, or use that version and its plug-ins."
+        ) from error
+    return plan
 
 
 def _view_id(record: Mapping[str, Any]) -> str:

@@ -11,12 +11,13 @@ from hpsbench import generate as room
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.errors import DataError, HpsbenchError, MissingExtraError, ResultError
 from hpsbench.generate import generate, merge, verify
-from hpsbench.generated import load_generated, zipped
+from hpsbench.generated import canonical, load_generated, sealed, zipped
 from hpsbench.image import read_image
 from hpsbench.occlude import apply_plan, hidden_by, make_plan
 from hpsbench.protocol import load_protocol
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import JOINT_NAMES
+from hpsbench.store import sha256_of_bytes
 from hpsbench.types import Card, Sample, Truth, View
 
 XOCC, CLEAN = load_protocol("openhps-xocc"), load_protocol("openhps-test")
@@ -240,6 +241,32 @@ class TestReadBack:
             path.write_bytes(change(gzip.decompress(path.read_bytes()).replace(b"0", b"1", 1)))
         with pytest.raises(ResultError, match=f"{name} {message}"):
             load_generated(path.parent, People())
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda plan: plan.pop("occlusions"), r"does not know \('occlusions'\); it was made by hpsbench 0\.0\.1"),
+            (lambda plan: plan["occlusions"][1].update(kind="noise-pach"), r"does not know \(No occluder named 'noise-pach'.*made by hpsbench 0\.0\.1"),
+        ],
+    )
+    def test_a_plan_of_another_version_is_refused(self, made, tmp_path, change, message):
+        folder = copied(made, tmp_path)
+        lines = lines_of(folder)
+        change(lines[3])
+        data = zipped("".join(f"{canonical(line)}\n" for line in lines).encode())
+        (folder / "plans.jsonl.gz").write_bytes(data)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["version"], manifest["plans"]["sha256"] = "0.0.1", sha256_of_bytes(data)
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+        with pytest.raises(ResultError, match=message):
+            load_generated(folder, People())
+
+    def test_a_folder_of_another_format_is_refused(self, made, tmp_path):
+        folder = copied(made, tmp_path)
+        manifest = json.loads((folder / "manifest.json").read_text()) | {"format": 2, "version": "9.0.0"}
+        (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+        with pytest.raises(ResultError, match=r"another version, hpsbench 9\.0\.0: its format is 2, and this one.*reads format 1"):
+            verify(folder)
 
     def test_an_altered_image_is_refused_when_it_is_read(self, made, tmp_path):
         folder, dataset = copied(made, tmp_path), People()
