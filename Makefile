@@ -27,7 +27,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# The bundled weights, from nothing, into $(RUNS): about two and a half hours on two cores. Killed, it goes on.
+# The bundled weights, from nothing, into $(RUNS): about three hours on two cores. Killed, it goes on.
 weights: $(READY)
 	$(BIN)/hpsbench make-openhps --people $(PEOPLE) --seed 7 --split train --out $(RUNS)/openhps-train
 	$(BIN)/hpsbench train hybrik --data $(RUNS)/openhps-train --out $(RUNS)/hybrik
