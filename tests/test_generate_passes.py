@@ -252,11 +252,13 @@ class TestEngines:
     def test_an_engine_that_is_not_installed(self, tmp_path, monkeypatch, engine, package):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingExtraError, match=rf"The engine '{engine}' needs the package '{package}'.*hpsbench\[{engine}\]"):
-            generate(XOCC, FakeDataset(), tmp_path, engine=engine, workers=2)
+            generate(XOCC, FakeDataset(), tmp_path / "out", engine=engine, workers=2)
+        assert not (tmp_path / "out").exists()
 
     def test_an_address_without_an_engine(self, tmp_path):
         with pytest.raises(HpsbenchError, match="the engine is 'processes'"):
-            generate(XOCC, FakeDataset(), tmp_path, workers=2, address="tcp://127.0.0.1:1")
+            generate(XOCC, FakeDataset(), tmp_path / "out", workers=2, address="tcp://127.0.0.1:1")
+        assert not (tmp_path / "out").exists()
 
 
 class TestEvaluated:

@@ -13,7 +13,7 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError, ProtocolError, ResultError
 from hpsbench.generate.crops import Crops
-from hpsbench.generate.engines import ENGINES, Engine, written_parts
+from hpsbench.generate.engines import ENGINES, Engine, check_engine, written_parts
 from hpsbench.generate.run import Run
 from hpsbench.generate.shards import merge
 from hpsbench.generate.write import Writer
@@ -63,6 +63,7 @@ def generate_all(
         raise DataError(f"{dataset.name}/{dataset.split} has nobody to hide: {dataset.counts}. Check the data and the frame rule.")
     images = images or crops is not None
     _check(list(protocols.values()), dataset, bodies, images)
+    check_engine(engine, address)
     runs = {out: Run(Path(out), _identity(protocol, dataset, images, crops, bodies, masks, shard)) for out, protocol in protocols.items()}
     frames = _of_shard(dataset.frames(), shard)
     parts = tuple(tuple(map(tuple, frames[start : start + _FRAMES_TO_A_PART])) for start in range(0, len(frames), _FRAMES_TO_A_PART))

@@ -41,7 +41,7 @@ def check_same_views(path: Path, about: Mapping[str, Any], protocol_id: str, vie
     made = json.loads(about["views"])
     different = [
         f"{key}: there {_said(key, made.get(key))}, now {_said(key, views.get(key))}"
-        for key in made.keys() | views.keys()
+        for key in made.keys() & views.keys()
         if made.get(key) != views.get(key)
     ]
     if not different and about.get("split") == data[0] and about.get("fingerprint") != data[1]:
