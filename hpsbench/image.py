@@ -1,11 +1,16 @@
 """Images in RGB uint8: read, cut, crop, encode."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from hpsbench.errors import DataError
+from hpsbench.types import View
+
+# Images that were read, by the key of the image and the reduction.
+Decoded = dict[tuple[str, int], np.ndarray]
 
 REDUCTIONS = (1, 2, 4, 8)
 _FLAGS = {
@@ -125,3 +130,15 @@ def cut(image: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
     if left < right and top < bottom:
         out[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
     return out
+
+
+def decoded_once(view: View, decoded: Decoded) -> View:
+    """The same view, whose image is read at the first call for a reduction only and shared through ``decoded``."""
+
+    def read(reduction: int = 1) -> np.ndarray:
+        key = view.image_key, reduction
+        if key not in decoded:
+            decoded[key] = view.read() if reduction == 1 else view.read(reduction=reduction)
+        return decoded[key]
+
+    return replace(view, read=read)

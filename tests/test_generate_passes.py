@@ -255,6 +255,13 @@ class TestEngines:
             generate(XOCC, FakeDataset(), tmp_path / "out", engine=engine, workers=2)
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("engine", ["dask", "ray"])
+    @pytest.mark.parametrize("address", ["127.0.0.1:1", "tcp://127.0.0.1:1", "127.0.0.1:port", "127.0.0.1:99999"])
+    def test_an_address_at_which_nothing_answers(self, tmp_path, engine, address):
+        with pytest.raises(HpsbenchError, match=rf"No {engine} cluster answers at '{address}'.*leave --address out"):
+            generate(XOCC, FakeDataset(), tmp_path / "out", engine=engine, address=address)
+        assert not (tmp_path / "out").exists()
+
     def test_an_address_without_an_engine(self, tmp_path):
         with pytest.raises(HpsbenchError, match="the engine is 'processes'"):
             generate(XOCC, FakeDataset(), tmp_path / "out", workers=2, address="tcp://127.0.0.1:1")

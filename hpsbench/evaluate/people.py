@@ -12,11 +12,11 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset as PeopleDataset
 from hpsbench.errors import HpsbenchError
 from hpsbench.generated import Generated
-from hpsbench.image import crop_square, square_of_box
+from hpsbench.image import Decoded, crop_square, decoded_once, square_of_box
 from hpsbench.metrics.onset import onset_of
 from hpsbench.occlude import Planner, apply_plan, apply_to_crop, cut_box, hidden_by, plan_window
 from hpsbench.protocol import Protocol
-from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, View, ViewBatch
+from hpsbench.types import CropSpec, Hidden, OcclusionPlan, Sample, Truth, ViewBatch
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,25 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
 
     def __getitem__(self, k: int) -> list[Person] | HpsbenchError:
         try:
-            images: dict[str, np.ndarray] = {}
+            images: Decoded = {}
             return [person for i in self.frames[k] for person in self._people(self.dataset[i], images)]
         except HpsbenchError as error:
             return error
 
-    def _people(self, sample: Sample, images: dict[str, np.ndarray]) -> Iterator[Person]:
+    def _people(self, sample: Sample, images: Decoded) -> Iterator[Person]:
         """A sample under every case; what they share is read and cropped once."""
-        seen = replace(sample, view=_decoded_once(sample.view, images))
+        seen = replace(sample, view=decoded_once(sample.view, images))
         plans = self.planner.all(sample) if self.generated is None else self.generated.plans_of(sample)
         cropped: dict[str, np.ndarray] = {}
         for plan in plans:
             if plan.view_id not in self.done:
                 yield self._person(seen, plan, images, cropped)
 
-    def _person(self, sample: Sample, plan: OcclusionPlan, images: dict[str, np.ndarray], cropped: dict[str, np.ndarray]) -> Person:
+    def _person(
+        self, sample: Sample, plan: OcclusionPlan, images: Decoded, cropped: dict[str, np.ndarray]
+    ) -> Person:
         finished = self.generated is not None and self.generated.has_image_of(plan)
-        view = _decoded_once(self.generated.view_of(sample, plan.case), images) if finished else apply_plan(sample.view, plan)
+        view = decoded_once(self.generated.view_of(sample, plan.case), images) if finished else apply_plan(sample.view, plan)
         square = view.window_xyxy
         if square is None:
             square = square_of_box(view.bbox_xyxy, 1.0 if self.crop is None else self.crop.box_scale)
@@ -112,17 +114,6 @@ def _shift_of(plan: OcclusionPlan) -> np.ndarray:
     """From px of a plan's view to px of the whole image, for boxes."""
     window = plan_window(plan)
     return np.zeros(4) if window is None else np.tile(np.array(cut_box(window)[:2], dtype=np.float64), 2)
-
-
-def _decoded_once(view: View, images: dict[str, np.ndarray]) -> View:
-    """The same view, whose image is read at the first call only and shared through ``images``."""
-
-    def read() -> np.ndarray:
-        if view.image_key not in images:
-            images[view.image_key] = view.read()
-        return images[view.image_key]
-
-    return replace(view, read=read)
 
 
 def person_batches(reader: FrameReader, batch_size: int, workers: int) -> Iterator[list[Person]]:

@@ -5,6 +5,7 @@ number.
 """
 
 import pickle
+import socket
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +26,7 @@ ENGINES: tuple[Engine, ...] = ("processes", "dask", "ray")
 _BACKENDS = {"processes": "loky", "dask": "dask", "ray": "ray"}
 _WRITER = "writer.pkl"
 _ROUND = 4
+_SECONDS = 10
 
 
 def written_parts(writer: Writer, parts: Sequence[int], *, engine: Engine, workers: int, address: str | None) -> Iterator[int]:
@@ -74,7 +76,7 @@ def _in_others(
 
 
 def check_engine(engine: Engine, address: str | None) -> None:
-    """Raises MissingExtraError where the package of an engine is not installed, HpsbenchError for an address of no cluster."""
+    """Raises MissingExtraError where the package of an engine is not installed, HpsbenchError for an address at which nothing answers."""
     if engine == "processes" and address is not None:
         raise HpsbenchError("An address is that of a dask or ray cluster, but the engine is 'processes'. Name --engine dask or ray too.")
     package = {"processes": "joblib", "dask": "distributed", "ray": "ray"}[engine]
@@ -82,6 +84,20 @@ def check_engine(engine: Engine, address: str | None) -> None:
         import_module(package)
     except ImportError as error:
         raise MissingExtraError(package, engine, f"The engine '{engine}'") from error
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon:
+        _check_answers(engine, address, host, port)
+
+
+def _check_answers(engine: Engine, address: str, host: str, port: str) -> None:
+    """Raises HpsbenchError where nothing listens: a library of a cluster would go on trying for minutes."""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise HpsbenchError(
+            f"No {engine} cluster answers at '{address}': {error}. Give the host:port of its scheduler or head, or leave "
+            "--address out for a local one."
+        ) from error
 
 
 @lru_cache(maxsize=1)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from hpsbench.body.bodies import Bodies
 from hpsbench.body.silhouette import Silhouette, silhouette_of
 from hpsbench.datasets.base import Dataset
@@ -14,7 +12,7 @@ from hpsbench.errors import HpsbenchError
 from hpsbench.generate.crops import Crops, cropped_view
 from hpsbench.generate.run import Run
 from hpsbench.generated import IMAGES, canonical, plan_record, view_record
-from hpsbench.image import encode_png
+from hpsbench.image import decoded_once, encode_png
 from hpsbench.occlude import Planner, finished_view
 from hpsbench.protocol import Protocol
 from hpsbench.store import sha256_of_bytes, write_bytes
@@ -56,7 +54,7 @@ class Writer:
         views: dict[int, list[str]] = {k: [] for k in lacking}
         for frame in self.parts[part]:
             samples, decoded = [self.dataset[i] for i in frame], {}
-            seen = [replace(sample, view=_decoded_once(sample.view, decoded)) for sample in samples]
+            seen = [replace(sample, view=decoded_once(sample.view, decoded)) for sample in samples]
             shapes = {} if self.masks is None else {sample.id: silhouette_of(sample, self.masks) for sample in samples}
             for k in lacking:
                 planned = [(plan, sample) for sample in seen for plan in self._planners[k].all(sample)]
@@ -87,15 +85,3 @@ def _write_image(run: Run, view: View, view_id: str) -> dict[str, Any]:
     name, data = f"{IMAGES}/{view_id}.png", encode_png(image)
     write_bytes(run.out / name, data, sync=False)
     return {"image": name, "sha256": sha256_of_bytes(data), "size": [image.shape[1], image.shape[0]]}
-
-
-def _decoded_once(view: View, decoded: dict[tuple[str, int], np.ndarray]) -> View:
-    """The same view, whose image is read at the first call for a reduction only and shared through ``decoded``."""
-
-    def read(reduction: int = 1) -> np.ndarray:
-        key = view.image_key, reduction
-        if key not in decoded:
-            decoded[key] = view.read() if reduction == 1 else view.read(reduction=reduction)
-        return decoded[key]
-
-    return replace(view, read=read)
