@@ -79,9 +79,7 @@ class FrameReader(Dataset[list[Person] | HpsbenchError]):
             if plan.view_id not in self.done:
                 yield self._person(seen, plan, images, cropped)
 
-    def _person(
-        self, sample: Sample, plan: OcclusionPlan, images: Decoded, cropped: dict[str, np.ndarray]
-    ) -> Person:
+    def _person(self, sample: Sample, plan: OcclusionPlan, images: Decoded, cropped: dict[str, np.ndarray]) -> Person:
         finished = self.generated is not None and self.generated.has_image_of(plan)
         view = decoded_once(self.generated.view_of(sample, plan.case), images) if finished else apply_plan(sample.view, plan)
         square = view.window_xyxy
