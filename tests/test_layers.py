@@ -13,7 +13,7 @@ FLOORS = [
     {"datasets", "occluders", "models", "metrics"},
     {"protocol"},
     {"occlude"},
-    {"generated"},
+    {"generated", "field"},
     {"augment", "evaluate", "export", "generate", "sensitivity", "check", "report", "train", "preview", "predict"},
     {"cli"},
     {"__main__"},
