@@ -5,10 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpsbench.metrics.sensitivity import Mean
-from hpsbench.skeleton import edges, joint_names
-
-# Skeletons with the trunk in between, in which bones are counted: the first that has all of the joints.
-_CHAINS = ("smpl24", "j29", "h36m17", "h36m32", "mpi28", "coco17", "openpose18")
+from hpsbench.skeleton import edges, joint_index, joint_names
 
 
 def influence(excess: np.ndarray, hidden: np.ndarray) -> Mean:
@@ -23,31 +20,25 @@ def influence(excess: np.ndarray, hidden: np.ndarray) -> Mean:
     return Mean(sums, np.rint(counts).astype(np.int64))
 
 
-def bones_between(names: Sequence[str]) -> np.ndarray:
-    """The number (J, J) of bones on the way from one joint to another; NaN where no skeleton has all of the joints ``names``.
+def bones_between(names: Sequence[str], skeleton: str) -> np.ndarray:
+    """The number (J, J) of bones of a skeleton on the way from one of its joints ``names`` to another.
 
-    Of the 14 evaluated joints the way from hip to hip or to the neck leads over the pelvis and the spine, as in Human3.6M's 17.
+    In "h36m17" the way from hip to hip leads over the pelvis, and from there to the neck over the spine. Raises UnknownNameError.
     """
-    chain = next((chain for chain in _CHAINS if set(names) <= set(joint_names(chain))), None)
-    if chain is None:
-        return np.full((len(names), len(names)), np.nan)
-    known = joint_names(chain)
-    steps = np.full((len(known), len(known)), np.inf)
+    places = [joint_index(skeleton, name) for name in names]
+    steps = np.full((len(joint_names(skeleton)),) * 2, np.inf)
     np.fill_diagonal(steps, 0)
-    for parent, child in edges(chain):
+    for parent, child in edges(skeleton):
         steps[parent, child] = steps[child, parent] = 1
-    for via in range(len(known)):
+    for via in range(len(steps)):
         steps = np.minimum(steps, steps[:, via, None] + steps[None, via])
-    places = [known.index(name) for name in names]
-    return steps[np.ix_(places, places)]
+    return steps[np.ix_(places, places)].astype(np.int64)
 
 
 def damage_by_distance(matrix: Mean, bones: np.ndarray) -> Mean:
     """The mean excess (D + 1,) of the joints 0, 1, ..., D bones away from an occluded one, over the pairs of an ``influence`` matrix.
 
-    ``bones`` (J, J) as ``bones_between`` gives them; cells with NaN enter nowhere.
+    ``bones`` (J, J) as ``bones_between`` gives them.
     """
-    known = np.isfinite(bones)
-    away = bones[known].astype(np.int64)
-    sums = np.bincount(away, matrix.sums[known])
-    return Mean(sums, np.bincount(away, matrix.counts[known], minlength=len(sums)).astype(np.int64))
+    sums = np.bincount(bones.ravel(), matrix.sums.ravel())
+    return Mean(sums, np.bincount(bones.ravel(), matrix.counts.ravel()).astype(np.int64))
