@@ -105,10 +105,15 @@ def rotmat_to_rotvec(rotmats: Tensor) -> Tensor:
 
 def geodesic_angle(first: Tensor, second: Tensor) -> Tensor:
     """The angle (...) rad, 0 to pi, of the rotation between ``first`` and ``second`` (..., 3, 3)."""
+    return chord_angle(first - second)
+
+
+def chord_angle(difference: Tensor) -> Tensor:
+    """The angle (...) rad, 0 to pi, between two rotations whose ``difference`` (..., 3, 3) this is; it is overwritten."""
     # |first - second|_F = 2 sqrt 2 sin(angle / 2); the sum of squares as a product, which is quick for rows of nine.
-    squares = (first - second).flatten(-2).square()
-    chord = (squares @ squares.new_ones(9)).sqrt()
-    return 2 * torch.asin((chord / 8**0.5).clamp_max(1))
+    squares = difference.flatten(-2).square_()
+    chord = (squares @ squares.new_ones(9)).sqrt_()
+    return chord.div_(8**0.5).clamp_max_(1).asin_().mul_(2)
 
 
 def _centred(points: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -57,6 +57,11 @@ class TestAuc:
     def test_not_measured(self):
         assert np.isnan(auc_hits(np.array([[NAN, 0.01]]))).tolist() == [[True, False]]
 
+    @pytest.mark.parametrize("thresholds", [(), (0.1,), (0.1, 0.1), (0.2, 0.1), (0.0, 0.1, 0.3)])
+    def test_thresholds_rise_evenly(self, thresholds):
+        with pytest.raises(ValueError, match=r"thresholds: expected at least two that rise in equal steps"):
+            auc_hits(np.zeros((1, 2)), thresholds)
+
     def test_hits_keep_leading_axes(self):
         assert auc_hits(np.zeros((2, 3, 14))).shape == pck_hits(np.zeros((2, 3, 14))).shape == (2, 3, 14)
 
