@@ -7,17 +7,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from writers.batches import batch_of
 from writers.weights import CARD, SMALL_HYBRIK, SMALL_NIKI, small_hybrik, small_niki
 
 from hpsbench.body.bodies import load_bodies
 from hpsbench.errors import HpsbenchError, PredictionError, UnknownNameError, WeightsError
-from hpsbench.models.base import card_of, joint_sha256, load_model, pick_device
+from hpsbench.models.base import card_of, joint_sha256, load_model, pick_device, rows_of
 from hpsbench.models.hybrik import Hybrik
 from hpsbench.models.nets.checkpoint import Checkpoint
 from hpsbench.models.nets.hybrik_net import HybrikConfig
 from hpsbench.models.niki import Niki
 from hpsbench.store import sha256_of_file
-from hpsbench.types import Prediction, ViewBatch
+from hpsbench.types import Prediction
 
 CPU = torch.device("cpu")
 
@@ -38,19 +39,6 @@ def weights(tmp_path_factory) -> dict[str, Path]:
         "niki": small_niki(folder / "niki.safetensors"),
         "one-stage": small_niki(folder / "one.safetensors", type(SMALL_NIKI).from_record(one_stage)),
     }
-
-
-def batch_of(count: int, side: int | None = 64) -> ViewBatch:
-    rng = np.random.default_rng(5)
-    crops = None if side is None else torch.from_numpy(rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8))
-    corner = torch.from_numpy(rng.uniform(0, 300, (count, 2)).astype(np.float32))
-    intrinsics = torch.tensor([[1000.0, 0, 480], [0, 1000.0, 270], [0, 0, 1]]).expand(count, 3, 3)
-    return ViewBatch(tuple(f"set/test/walk/{k:05d}/0" for k in range(count)), crops, torch.cat([corner, corner + 250], dim=1), intrinsics)
-
-
-def rows(batch: ViewBatch, chosen: list[int]) -> ViewBatch:
-    crops = None if batch.crops is None else batch.crops[chosen]
-    return ViewBatch(tuple(batch.ids[k] for k in chosen), crops, batch.squares_xyxy[chosen], batch.intrinsics[chosen])
 
 
 def same(one: Prediction, two: Prediction) -> bool:
@@ -164,10 +152,10 @@ class TestNetworks:
         whole = model.predict(batch)
         assert same(whole, model.predict(batch))
         order = [3, 0, 4]
-        some = model.predict(rows(batch, order))
+        some = model.predict(rows_of(batch, order))
         assert torch.equal(some.rotmats, whole.rotmats[order])
         assert torch.equal(some.trans, whole.trans[order])
-        assert torch.equal(model.predict(rows(batch, [4])).betas, whole.betas[4:])
+        assert torch.equal(model.predict(rows_of(batch, [4])).betas, whole.betas[4:])
         threads = torch.get_num_threads()
         torch.set_num_threads(3 - min(threads, 2))
         try:
@@ -235,7 +223,7 @@ class TestPredictions:
 
     def test_rows_go_to_their_ids(self, tmp_path, suffix, bodies):
         model = self.load(tmp_path, suffix, bodies, table(5))
-        prediction = model.predict(rows(batch_of(5, None), [4, 1]))
+        prediction = model.predict(rows_of(batch_of(5, None), [4, 1]))
         assert prediction.joints[:, 0, 0].tolist() == [4, 1]
         assert prediction.skeleton == "smpl24"
         assert not prediction.failed.any()

@@ -19,12 +19,15 @@ from hpsbench.errors import HpsbenchError, UnknownNameError, WeightsError
 from hpsbench.models.ik import niki
 from hpsbench.models.nets import hybrik_net
 from hpsbench.models.nets.checkpoint import Checkpoint, fill, read_checkpoint
+from hpsbench.models.nets.fused import fused
 from hpsbench.registry import load_plugin
 from hpsbench.store import sha256_of_file
 from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
 
 CPU_BLOCK = 1
 GPU_BLOCK = 32
+# Whose joints the IK stage is given: the image's own (the ordinary answer), the clean image's, or those but for the hidden ones.
+STAGES = ("image", "clean", "clean-but-hidden")
 
 
 class Model:
@@ -39,6 +42,8 @@ class Model:
     weights_sha256: str = ""
     # Of the file, where the model is one given as path/to/file.py:Class.
     code_sha256: str = ""
+    # The skeleton of the joints that an IK stage of the model is given; None: it has no such stages.
+    joint_stage: str | None = None
 
     def __init__(self, weights: Sequence[Path], bodies: Bodies, device: torch.device):
         self.bodies, self.device = bodies, device
@@ -50,6 +55,31 @@ class Model:
     def without_flips(self) -> "Model":
         """The same model, answering without an average over the crop and its mirror image; itself where it takes none."""
         return self
+
+    def faster(self) -> "Model":
+        """The same model with the networks among its attributes ``fused``: answers within float32's rounding, not bit for bit the same.
+
+        What cannot be traced stays as it is.
+        """
+        model = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module):
+                setattr(model, name, fused(value))
+        return model
+
+    def slide(self, clean: ViewBatch, batch: ViewBatch) -> Prediction:
+        """The answer for a batch of crops that are those of ``clean``, row by row, but for a patch; like ``predict`` to float32's rounding.
+
+        A model that can leave out the work beyond a patch's reach does so here, the more the longer one clean crop goes on from row to row.
+        """
+        return self.predict(batch)
+
+    def stages(self, clean: ViewBatch, batch: ViewBatch, hidden: Tensor) -> dict[str, Prediction] | None:
+        """The answers for a batch when its IK stage is given other joints, by the names in STAGES; None: the model has no such stages.
+
+        ``clean`` and ``hidden`` as in ``JointStageModel.stages``; ``hidden`` is in the skeleton ``joint_stage``.
+        """
+        return None
 
 
 def unflipped(net: nn.Module) -> nn.Module:
@@ -125,7 +155,7 @@ def _check_contract(model: Any, spec: str) -> None:
             f"Model '{spec}' does not keep the contract. Expected an hpsbench.types.Card as 'card', a CropSpec or None as 'crop' and a "
             "method predict(batch); deriving it from hpsbench.models.base.Model is the easy way."
         )
-    for key, default in (("crop", None), ("weights_sha256", "")):
+    for key, default in (("crop", None), ("weights_sha256", ""), ("joint_stage", None)):
         if not hasattr(model, key):
             setattr(model, key, default)
 
@@ -229,31 +259,33 @@ def checkpoints_by_family(weights: Sequence[Path], families: Sequence[str]) -> d
     return {family: found.get(family) or read_checkpoint(bundled(family)) for family in families}
 
 
-def in_blocks(answer: Callable[[ViewBatch], dict[str, Tensor]], batch: ViewBatch) -> dict[str, Tensor]:
+def in_blocks(answer: Callable[..., dict[str, Tensor]], batch: ViewBatch, *more: Tensor) -> dict[str, Tensor]:
     """``answer`` for the batch in blocks of one fixed size: one person on a CPU; 32 on a GPU, the last block filled up with copies.
 
     So nobody's numbers depend on the batch: which kernel a layer takes, hence the order in which it adds, changes with the shape.
-    On a CPU each person has one thread, so they do not depend on the number of threads either. Without gradients.
+    On a CPU each person has one thread, so they do not depend on the number of threads either. Without gradients. ``answer`` also gets
+    its block's rows of ``more``.
     """
     cpu = batch.squares_xyxy.device.type == "cpu"
     size, last = CPU_BLOCK if cpu else GPU_BLOCK, len(batch) - 1
-    starts = range(0, len(batch), size)
-    blocks = [_rows_of(batch, [min(row, last) for row in range(start, start + size)]) for start in starts]
+    chosen = [[min(row, last) for row in range(start, start + size)] for start in range(0, len(batch), size)]
+    blocks = [(rows_of(batch, rows), *(tensor[rows] for tensor in more)) for rows in chosen]
     answer = torch.inference_mode()(answer)
-    parts = _one_thread_each(answer, blocks) if cpu else [answer(block) for block in blocks]
+    parts = _one_thread_each(answer, blocks) if cpu else [answer(*block) for block in blocks]
     return {key: torch.cat([part[key] for part in parts])[: len(batch)] for key in parts[0]}
 
 
-def _one_thread_each(answer: Callable[[ViewBatch], dict[str, Tensor]], blocks: list[ViewBatch]) -> list[dict[str, Tensor]]:
+def _one_thread_each(answer: Callable[..., dict[str, Tensor]], blocks: list[tuple]) -> list[dict[str, Tensor]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(answer, blocks))
+            return list(pool.map(lambda block: answer(*block), blocks))
     finally:
         torch.set_num_threads(threads)
 
 
-def _rows_of(batch: ViewBatch, rows: list[int]) -> ViewBatch:
+def rows_of(batch: ViewBatch, rows: list[int]) -> ViewBatch:
+    """Some rows of a batch, in the order given."""
     crops = None if batch.crops is None else batch.crops[rows]
     return ViewBatch(tuple(batch.ids[row] for row in rows), crops, batch.squares_xyxy[rows], batch.intrinsics[rows])

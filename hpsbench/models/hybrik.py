@@ -3,7 +3,6 @@
 Source: Li et al., HybrIK: A Hybrid Analytical-Neural Inverse Kinematics Solution for 3D Human Pose and Shape Estimation, CVPR 2021.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, unflipped
+from hpsbench.models.base import build_network, card_of, checkpoints_by_family
+from hpsbench.models.base_joint_stage import JointStageModel
 from hpsbench.models.ik.analytic import AnalyticIK
-from hpsbench.models.nets.hybrik_net import crop_state, true_camera
-from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
+from hpsbench.models.nets.hybrik_net import HybrikState, true_camera
+from hpsbench.types import Card, CropSpec, ViewBatch
 
 
-class Hybrik(Model):
+class Hybrik(JointStageModel):
     """A HybrIK network (released ResNet-34 or HRNet-W48 with camera, or the bundled small one) and the adaptive analytic IK."""
 
     card = Card(
@@ -36,20 +36,9 @@ class Hybrik(Model):
         self.card = card_of(checkpoint, self.card)
         self.crop = CropSpec(side=self.net.config.input_side)
         rest = self.bodies.neutral.rest_joints29
-        self.solver, self.naive = AnalyticIK(rest), AnalyticIK(rest, adaptive=False)
+        self.solver, self.refine, self.pose = AnalyticIK(rest), self.net.config.refine, AnalyticIK(rest, adaptive=False).posed
 
-    def predict(self, batch: ViewBatch) -> Prediction:
-        answer = in_blocks(self._block, batch)
-        finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
-        return Prediction(failed=~finite, skeleton="j29", **answer)
-
-    def without_flips(self) -> Model:
-        model = copy.copy(self)
-        model.net = unflipped(self.net)
-        return model
-
-    def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
-        state = crop_state(self.net, batch, refine=self.net.config.refine, pose=self.naive.posed)
+    def _answer(self, state: HybrikState, batch: ViewBatch) -> dict[str, Tensor]:
         pelvis = true_camera(state.root, batch, self.net.config)
         return {
             "rotmats": self.solver.ik(state.joints29, state.sigma, state.phi, state.betas).rotmats,

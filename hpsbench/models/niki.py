@@ -3,7 +3,6 @@
 Source: Li et al., NIKI: Neural Inverse Kinematics with Invertible Neural Networks for 3D Human Pose and Shape Estimation, CVPR 2023.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +10,16 @@ import torch
 from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
-from hpsbench.models.base import Model, build_network, card_of, checkpoints_by_family, in_blocks, joint_sha256, unflipped
+from hpsbench.models.base import build_network, card_of, checkpoints_by_family, joint_sha256
+from hpsbench.models.base_joint_stage import JointStageModel
 from hpsbench.models.ik.analytic import AnalyticIK
 from hpsbench.models.ik.niki import NikiOneStage, placed_translation, projected_uv
-from hpsbench.models.nets.hybrik_net import HybrikState, crop_geometry, crop_state, true_camera
+from hpsbench.models.nets.hybrik_net import HybrikState, crop_geometry, true_camera
 from hpsbench.skeleton import J29_LEAF_VERTICES
-from hpsbench.types import Card, CropSpec, Prediction, ViewBatch
+from hpsbench.types import Card, CropSpec, ViewBatch
 
 
-class Niki(Model):
+class Niki(JointStageModel):
     """A HybrIK network and a NIKI network (released twist-and-swing or one-stage, or the bundled small one), frame by frame.
 
     Both checkpoints are given as weights, in any order. The padding noise that the released model draws anew at every call is left at its
@@ -43,20 +43,9 @@ class Niki(Model):
         self.card = card_of(found["niki"], self.card)
         self.crop = CropSpec(side=self.net.config.input_side)
         self.refine = "niki" if self.net.config.refine == "hybrik" else self.net.config.refine
-        self.solver = AnalyticIK(self.bodies.neutral.rest_joints29)
+        self.pose = AnalyticIK(self.bodies.neutral.rest_joints29).posed
 
-    def predict(self, batch: ViewBatch) -> Prediction:
-        answer = in_blocks(self._block, batch)
-        finite = torch.stack([answer[key].flatten(1).isfinite().all(dim=1) for key in ("rotmats", "betas")]).all(dim=0)
-        return Prediction(failed=~finite, **answer)
-
-    def without_flips(self) -> Model:
-        model = copy.copy(self)
-        model.net = unflipped(self.net)
-        return model
-
-    def _block(self, batch: ViewBatch) -> dict[str, Tensor]:
-        state = crop_state(self.net, batch, refine=self.refine, pose=self.solver.posed)
+    def _answer(self, state: HybrikState, batch: ViewBatch) -> dict[str, Tensor]:
         rotmats = self.flow.ik(state.joints29, state.sigma, state.phi, state.betas).rotmats
         root = self._root_by_camera_head(state, rotmats, batch) if isinstance(self.flow, NikiOneStage) else state.root
         pelvis = true_camera(root, batch, self.net.config)

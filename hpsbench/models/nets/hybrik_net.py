@@ -4,7 +4,7 @@ Source: Li et al., HybrIK, CVPR 2021; parameter names of the released models wit
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -104,6 +104,11 @@ class HybrikHeads:
     camera: Tensor
     sigma: Tensor
 
+    def with_joints(self, other: "HybrikHeads", own: Tensor) -> "HybrikHeads":
+        """These heads with the other's joints (where they are, and how sure), but for the joints that are True in ``own`` (B, 29)."""
+        joints = {key: torch.where(own, vars(self)[key], vars(other)[key]) for key in ("maxvals", "sigma")}
+        return replace(self, uvd=torch.where(own[..., None], self.uvd, other.uvd), **joints)
+
 
 @dataclass(frozen=True)
 class HybrikState:
@@ -164,11 +169,14 @@ class HybrikNet(nn.Module):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits (B, 29, depth, height, width) and the backbone's pooled feature (B, C)."""
+        return self.encoded(self.preact(images))
+
+    def encoded(self, found: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """What ``encode`` gives, from what the backbone ``preact`` gave."""
         if self.config.backbone == "resnet":
-            maps = self.preact(images)
-            logits, feature = self.final_layer(self.deconv_layers(maps)), maps.mean(dim=(2, 3))
+            logits, feature = self.final_layer(self.deconv_layers(found)), found.mean(dim=(2, 3))
         else:
-            logits, feature = self.preact(images)
+            logits, feature = found
         return logits.reshape(len(logits), JOINTS, self.config.depth_bins, *logits.shape[2:]), feature
 
     def vector_heads(self, feature: Tensor) -> dict[str, Tensor]:
@@ -183,7 +191,11 @@ class HybrikNet(nn.Module):
         }
 
     def forward(self, images: Tensor) -> HybrikHeads:
-        logits, feature = self.encode(images)
+        return self.plain_heads(self.encode(images))
+
+    def plain_heads(self, encoded: tuple[Tensor, Tensor]) -> HybrikHeads:
+        """The heads from what ``encode`` gave."""
+        logits, feature = encoded
         uvd, maxvals = expected_uvd(heatmap_probabilities(logits))
         return HybrikHeads(uvd, maxvals, **self.vector_heads(feature))
 
@@ -258,11 +270,17 @@ def camera_state(
     return HybrikState(joints, root, scale, heads.sigma, heads.phi, heads.betas, heads.uvd)
 
 
-def crop_state(net: HybrikNet, batch: ViewBatch, *, refine: str, pose: Callable[[Tensor, Tensor, Tensor], Tensor]) -> HybrikState:
-    """What ``net`` says about the crops of a batch, in metres. ``refine`` and ``pose``: see ``camera_state``."""
-    images = normalise_crops(batch.crops, net.config.shrink)
-    heads = net.forward_flip(images) if net.config.flip else net(images)
-    offset, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, net.config)
+def crop_heads(net: HybrikNet, crops: Tensor) -> HybrikHeads:
+    """What ``net`` says about crops (B, 3, S, S) uint8, averaged with their mirror images where its configuration says so."""
+    images = normalise_crops(crops, net.config.shrink)
+    return net.forward_flip(images) if net.config.flip else net(images)
+
+
+def crop_state(
+    heads: HybrikHeads, batch: ViewBatch, config: HybrikConfig, *, refine: str, pose: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> HybrikState:
+    """The heads of a batch's crops in metres. ``refine`` and ``pose``: see ``camera_state``."""
+    offset, ratio = crop_geometry(batch.squares_xyxy, batch.intrinsics, config)
     return camera_state(heads, offset, ratio, refine=refine, pose=pose)
 
 
