@@ -10,17 +10,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hpsbench import __version__
 from hpsbench.body.bodies import Bodies
+from hpsbench.body.model import BodyModel
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import DataError, PredictionError
-from hpsbench.evaluate.people import FrameReader, Person, person_batches, view_batch
+from hpsbench.evaluate.asking import Answered
+from hpsbench.evaluate.overlap import Road
+from hpsbench.evaluate.people import FrameReader, Person, person_batches, still_to_do
+from hpsbench.evaluate.stopwatch import Profile, Watch
 from hpsbench.models.base import Model, pick_device
 from hpsbench.models.base_predictions_parts import PredictionParts, Rows
 from hpsbench.models.base_predictions_views import views_of
@@ -53,14 +55,16 @@ def predict(
     vertices: bool = False,
     resume: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    overlap: bool | None = None,
+    profile: Profile | None = None,
 ) -> dict[str, str]:
     """What the file ``out`` says of itself, once it holds the answers of ``model`` to every view of ``protocol`` on ``dataset``.
 
     A run that was killed goes on where it was, and a finished one is left as it is; with ``resume`` False it starts over. ``limit`` takes
     the first samples only. ``dtype`` "float16" halves the file, but for joints and translations. ``vertices`` adds those of the neutral
-    body where the model gives rotations. Raises ResultError where ``out`` is another file or belongs to another run, PredictionError for
-    answers that are none, ProtocolError for a model of images under a protocol that hides nothing from it, and whatever the dataset
-    raises.
+    body where the model gives rotations. ``overlap`` and ``profile`` are those of ``evaluate``. Raises ResultError where ``out`` is
+    another file or belongs to another run, PredictionError for answers that are none, ProtocolError for a model of images under a protocol
+    that hides nothing from it, and whatever the dataset raises.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, but got '{dtype}'")
@@ -76,20 +80,23 @@ def predict(
     if (before := parts.finished()) is not None:
         return before
     done = parts.done()
-    reader = FrameReader(dataset, _left(frames, all_ids, protocol.cases, done), protocol, model.crop, None, frozenset(done), bodies)
-    asked = _Asked(model, bodies.to(where).neutral if vertices else None, where)
-    waiting, count = _Waiting(dtype, parts.first()), len(done)
-    with torch.inference_mode():
-        for people in person_batches(reader, batch_size, workers):
-            waiting.add(people, asked.answers(people))
-            count += len(people)
+    road = Road(where, workers=workers, overlap=overlap, profile=profile)
+    left, partly = still_to_do(frames, all_ids, protocol.cases, frozenset(done))
+    reader = FrameReader(dataset, left, protocol, model.crop, None, partly, bodies, watch=road.reader_watch)
+    body, waiting, count = bodies.to(where).neutral if vertices else None, _Waiting(dtype, parts.first()), len(done)
+    with road, road.answers(model, person_batches(reader, batch_size, workers, road.told)) as batches:
+        for given in batches:
+            waiting.add(given.people, _rows_of(given, body, road.scoring))
+            count += len(given.people)
             if waiting.full:
-                parts.add(waiting.rows())
+                with road.scoring("write"):
+                    parts.add(waiting.rows())
             if progress is not None:
                 progress(count, len(ids))
-    if waiting.ids:
-        parts.add(waiting.rows())
-    return parts.finish(ids)
+        with road.scoring("write"):
+            if waiting.ids:
+                parts.add(waiting.rows())
+            return parts.finish(ids)
 
 
 def _frames(dataset: Dataset, limit: int | None) -> list[list[int]]:
@@ -97,11 +104,6 @@ def _frames(dataset: Dataset, limit: int | None) -> list[list[int]]:
         raise DataError(f"{dataset.name}/{dataset.split} has nobody to show: {dataset.counts}. Check the data and the frame rule.")
     end = len(dataset) if limit is None else limit
     return [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
-
-
-def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], cases: Sequence[str], done: set[str]) -> list[list[int]]:
-    """The frames, without the people all of whose views are answered."""
-    return [rest for frame in frames if (rest := [i for i in frame if any(view_id_of(ids[i], case) not in done for case in cases)])]
 
 
 def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -> dict[str, str]:
@@ -124,46 +126,31 @@ def _about(model: Model, protocol: Protocol, dataset: Dataset, bodies: Bodies) -
     }
 
 
-class _Asked:
-    """A model, asked for the people of a batch who can be shown; ``body`` adds its vertices."""
+def _rows_of(given: Answered, body: BodyModel | None, watch: Watch) -> Rows:
+    """{array: (n, ...)} of the ``n`` people of a batch who were shown, NaN where the model fails; "skeleton" () of joints. Empty: nobody
+    was shown. ``body`` adds its vertices."""
+    if given.prediction is None:
+        return {}
+    with watch("body"):
+        answers = _given(given.prediction, body)
+    with watch("transfer"):
+        rows = {name: tensor.detach().double().cpu().numpy() for name, tensor in answers.items()}
+        failed = given.prediction.failed.cpu().numpy()
+        squares = given.batch.squares_xyxy.double().cpu().numpy()
+    for array in rows.values():
+        array[failed] = np.nan
+    return rows | {"squares_xyxy": squares} | ({"skeleton": np.array(given.prediction.skeleton, dtype=object)} if "joints" in rows else {})
 
-    def __init__(self, model: Model, body: Any, device: torch.device):
-        self.model, self.body, self.device = model, body, device
 
-    def answers(self, people: Sequence[Person]) -> Rows:
-        """{array: (n, ...)} of the ``n`` people who are not skipped, NaN where the model fails; "skeleton" () of joints. Empty: all are
-        skipped."""
-        shown = [person for person in people if not person.skipped]
-        if not shown:
-            return {}
-        batch = view_batch(shown, self.device)
-        prediction = self.model.predict(batch)
-        self._check(prediction, len(shown))
-        rows = {name: tensor.detach().double().cpu().numpy() for name, tensor in self._given(prediction).items()}
-        failed = prediction.failed.cpu().numpy()
-        for array in rows.values():
-            array[failed] = np.nan
-        rows["squares_xyxy"] = batch.squares_xyxy.double().cpu().numpy()
-        return rows | ({"skeleton": np.array(prediction.skeleton, dtype=object)} if "joints" in rows else {})
-
-    def _given(self, prediction: Prediction) -> dict[str, Tensor]:
-        """What is kept of an answer: of rotations neither joints nor other vertices than the body's are ever scored."""
-        given = {name: getattr(prediction, name) for name in _GIVEN if getattr(prediction, name) is not None}
-        if "rotmats" not in given:
-            return given
-        given = {name: tensor for name, tensor in given.items() if name not in ("joints", "vertices")}
-        if self.body is None:
-            return given
-        return given | {"vertices": self.body(*(given[name].to(self.body.v_template) for name in ("betas", "rotmats"))).vertices}
-
-    def _check(self, prediction: Any, count: int) -> None:
-        name = self.model.card.name
-        if not isinstance(prediction, Prediction):
-            raise PredictionError(
-                f"{name} answered with a {type(prediction).__name__}, expected hpsbench.types.Prediction. Mend predict()."
-            )
-        if len(prediction.failed) != count:
-            raise PredictionError(f"{name} gave {len(prediction.failed)} answers for {count} people; expected one each.")
+def _given(prediction: Prediction, body: BodyModel | None) -> dict[str, Tensor]:
+    """What is kept of an answer: of rotations neither joints nor other vertices than the ``body``'s are ever scored."""
+    given = {name: getattr(prediction, name) for name in _GIVEN if getattr(prediction, name) is not None}
+    if "rotmats" not in given:
+        return given
+    given = {name: tensor for name, tensor in given.items() if name not in ("joints", "vertices")}
+    if body is None:
+        return given
+    return given | {"vertices": body(*(given[name].to(body.v_template) for name in ("betas", "rotmats"))).vertices}
 
 
 class _Waiting:

@@ -15,7 +15,7 @@ import hpsbench.evaluate as room
 from hpsbench.datasets.base import FrameCounts, open_dataset
 from hpsbench.errors import BodyError, DataError, HpsbenchError, PredictionError, ResultError
 from hpsbench.evaluate import evaluate, merge_results, read_result
-from hpsbench.evaluate.people import FrameReader, person_batches
+from hpsbench.evaluate.people import FrameReader, person_batches, view_batch
 from hpsbench.generate import generate
 from hpsbench.generated import load_generated
 from hpsbench.image import read_image
@@ -200,7 +200,7 @@ class TestNumbers:
 
 def _batch_of(dataset, places):
     reader = FrameReader(dataset, [[place] for place in places], protocol_of("openhps-test"), FakeModel.crop, None)
-    return room.answers.view_batch([reader[k][0] for k in range(len(places))], torch.device("cpu"))
+    return view_batch([reader[k][0] for k in range(len(places))], torch.device("cpu"))
 
 
 class TestHowMovesNothing:
@@ -227,10 +227,6 @@ class TestHowMovesNothing:
         assert merged.shard == (0, 1)
         assert read_result(tmp_path / "whole") == merged
         assert_same_rows(tmp_path / "whole", plain[1])
-
-    def test_worker_processes(self, bodies, tmp_path, plain):
-        result = evaluate(FakeModel(bodies), protocol_of(), FakeDataset(), bodies, tmp_path, workers=2)
-        assert_same_summary(result, plain[0])
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -397,6 +393,26 @@ class TestFailures:
             evaluate(FakeModel(bodies, bad=BAD), protocol_of(on_failure="error"), FakeDataset(), bodies, tmp_path)
         assert not (tmp_path / "result.json").exists()
 
+    @pytest.mark.parametrize(
+        ("given", "number", "dtype"), [("rotmats", 1e20, "float64"), ("joints", -2e6, "float32"), ("vertices", torch.inf, "float16")]
+    )
+    def test_numbers_that_nothing_is_as_large_as(self, bodies, tmp_path, given, number, dtype):
+        """As the reader of prediction files has it: beyond a million of metres a model overflowed."""
+        model = FakeModel(bodies, only=given)
+        whole = model.predict
+
+        def predict(batch):
+            answer = whole(batch)
+            tensor = getattr(answer, given).to(getattr(torch, dtype))
+            tensor[[name in BAD for name in batch.ids], 3, ..., 1] = number
+            return dataclasses.replace(answer, **{given: tensor})
+
+        model.predict = predict
+        result = evaluate(model, protocol_of(on_failure="nan"), FakeDataset(), bodies, tmp_path)
+        assert (result.n_evaluated, result.n_failed) == (14, 2)
+        assert [name.decode() for name in rows_of(tmp_path)["ids"][rows_of(tmp_path)["failed"]]] == sorted(BAD)
+        assert scores(result)["mpjpe", "all"] < 1e6
+
     def test_all_fail(self, bodies, tmp_path):
         model = FakeModel(bodies, bad=FakeDataset().ids)
         result = evaluate(model, protocol_of(on_failure="nan"), FakeDataset(), bodies, tmp_path)
@@ -438,6 +454,21 @@ class TestWhatModelsGive:
         for (metric, split), value in scores(result).items():
             assert (value is None) == (metric in ("pve", "pa_pve", "mpjae", "pa_mpjae"))
             assert metric != "mpjpe" or value == pytest.approx(wanted[metric, split], rel=0.5)
+
+    def test_vertices_and_the_kinematic_joints_that_no_vertices_tell(self, bodies, tmp_path):
+        """With joints of its own beside them a model scores as its body; without, meshes cannot be moved by their root."""
+        rule = {"joints": "smpl24", "regressor": "smpl24", "pa_fit": "smpl24", "pve_align": "root", "metrics": ("mpjpe", "pa_mpjpe", "pve")}
+        protocol = protocol_of("openhps-test", **rule)
+        wanted = scores(evaluate(FakeModel(bodies), protocol, FakeDataset(), bodies, tmp_path / "body"))
+        alone, joints = FakeModel(bodies, only="vertices"), FakeModel(bodies, only="joints", skeleton="smpl24")
+        with pytest.raises(
+            PredictionError, match=r"vertices alone, .* root of smpl24's joints, which no vertices tell\. .* joints of 'smpl24'"
+        ):
+            evaluate(alone, protocol, FakeDataset(), bodies, tmp_path / "alone")
+        whole = alone.predict
+        alone.predict = lambda batch: dataclasses.replace(whole(batch), joints=joints.predict(batch).joints, skeleton="smpl24")
+        found = scores(evaluate(alone, protocol, FakeDataset(), bodies, tmp_path / "both"))
+        assert found == {key: None if value is None else pytest.approx(value, rel=1e-9) for key, value in wanted.items()}
 
     @pytest.mark.parametrize("skeleton", ["coco17", "smpl24"])
     def test_joints_of_another_skeleton_cannot_be_scored(self, bodies, tmp_path, skeleton):

@@ -12,6 +12,7 @@ from hpsbench.cli.options import (
     dataset_for,
     device_option,
     out_option,
+    profile_option,
     progress_bar,
     protocol_for,
     shard_option,
@@ -38,8 +39,17 @@ if TYPE_CHECKING:
 @shard_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples, to try things out.")
 @click.option("--resume/--restart", default=True, show_default=True, help="Go on with a run that was stopped, or start it anew.")
+@profile_option
 def eval_command(
-    model: str, weights: tuple[Path, ...], name: str | None, data: Path | None, body: Path | None, out: Path, device: str, **how
+    model: str,
+    weights: tuple[Path, ...],
+    name: str | None,
+    data: Path | None,
+    body: Path | None,
+    out: Path,
+    device: str,
+    profiled: bool,
+    **how,
 ):
     """Evaluate a model under a protocol: result.json and errors.h5 in the folder --out.
 
@@ -47,12 +57,15 @@ def eval_command(
     """
     from hpsbench.evaluate import evaluate
     from hpsbench.evaluate.ranks import evaluate_in_ranks, first_rank, in_ranks, own_device
+    from hpsbench.evaluate.stopwatch import Profile
     from hpsbench.models.base import load_model, pick_device
     from hpsbench.report import result_table
 
-    protocol = protocol_for(name, data, "openhps-test")
+    protocol, profile = protocol_for(name, data, "openhps-test"), Profile() if profiled else None
     folder = _prediction_files(model, protocol)
     if folder is not None:
+        if profiled:
+            raise click.UsageError("No model runs for a folder of predictions: leave out --profile.")
         result = _score_folder(folder, protocol, data, body, out, **how)
     else:
         bodies = body_for(protocol.data.dataset, body)
@@ -61,10 +74,13 @@ def eval_command(
         if how["resume"] and (out / "result.json").is_file():
             talk(f"{out} holds a finished result: where it is this very run, it is shown and nothing runs (--restart runs it anew).")
         verb = evaluate_in_ranks if in_ranks() else evaluate
-        result = verb(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"eval {model}"), **how)
+        how |= {"device": device, "progress": progress_bar(f"eval {model}"), "profile": profile}
+        result = verb(plugin, protocol, dataset, bodies, out, **how)
     if not first_rank():
         return
     talk(f"{result.n_evaluated} of {result.n_expected} evaluated, {result.n_failed} failed. Errors per person: {out / 'errors.h5'}")
+    if profile is not None:
+        talk(("Of the first of several processes. " if in_ranks() else "") + profile.text())
     click.echo(result_table([result]))
 
 

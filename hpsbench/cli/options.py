@@ -30,6 +30,7 @@ workers_option = click.option(
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where the model runs."
 )
+profile_option = click.option("--profile", "profiled", is_flag=True, help="Say at the end, on stderr, where the time went.")
 
 
 class Shard(click.ParamType):

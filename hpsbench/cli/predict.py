@@ -10,6 +10,7 @@ from hpsbench.cli.options import (
     data_option,
     dataset_for,
     device_option,
+    profile_option,
     progress_bar,
     protocol_for,
     talk,
@@ -31,18 +32,31 @@ from hpsbench.cli.options import (
 @workers_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many samples, to try things out.")
 @click.option("--resume/--restart", default=True, show_default=True, help="Go on with a run that was stopped, or start it anew.")
+@profile_option
 def predict_command(
-    model: str, weights: tuple[Path, ...], name: str | None, data: Path | None, body: Path | None, out: Path, device: str, **how
+    model: str,
+    weights: tuple[Path, ...],
+    name: str | None,
+    data: Path | None,
+    body: Path | None,
+    out: Path,
+    device: str,
+    profiled: bool,
+    **how,
 ) -> None:
     """Run a model once and keep its answers: `hpsbench eval --model predictions:FILE` scores them under every protocol of these views."""
+    from hpsbench.evaluate.stopwatch import Profile
     from hpsbench.models.base import load_model, pick_device
     from hpsbench.predict import predict
 
-    protocol = protocol_for(name, data, "openhps-test")
+    protocol, profile = protocol_for(name, data, "openhps-test"), Profile() if profiled else None
     bodies = body_for(protocol.data.dataset, body)
     plugin = load_model(model, weights=weights, bodies=bodies, device=pick_device(device))
     dataset = dataset_for(protocol, data, bodies)
-    about = predict(plugin, protocol, dataset, bodies, out, device=device, progress=progress_bar(f"predict {model}"), **how)
+    how |= {"device": device, "progress": progress_bar(f"predict {model}"), "profile": profile}
+    about = predict(plugin, protocol, dataset, bodies, out, **how)
+    if profile is not None:
+        talk(profile.text())
     talk(
         f"{about['n']} answers, {about['n_failed']} of them none. Next: hpsbench eval --model predictions:{out} --protocol {protocol.name}"
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
@@ -16,10 +15,12 @@ from hpsbench.evaluate.about import about_run, device_name, identity_of
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.boxes import score_boxes
 from hpsbench.evaluate.labels import label_rows, labels_of
-from hpsbench.evaluate.people import FrameReader, Person, person_batches
+from hpsbench.evaluate.overlap import Road
+from hpsbench.evaluate.people import FrameReader, Person, person_batches, still_to_do
 from hpsbench.evaluate.rows import Rows, check_each_once, joined
 from hpsbench.evaluate.run import RunFolder, read_result, read_shards
 from hpsbench.evaluate.scoring import Scorer
+from hpsbench.evaluate.stopwatch import Profile
 from hpsbench.generated import Generated, load_generated
 from hpsbench.metrics.joints import accel
 from hpsbench.metrics.onset import Onsets
@@ -51,16 +52,19 @@ def evaluate(
     resume: bool = True,
     generated: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    overlap: bool | None = None,
+    profile: Profile | None = None,
 ) -> Result:
     """The result of ``model`` under ``protocol``; ``errors.h5`` (a row per person) and ``result.json`` in ``out``.
 
     A run that was killed goes on where it was; with ``resume`` False it starts over. ``limit`` takes the first samples of the
     dataset only, ``shard`` (index, number) one part of them, to be joined by ``merge_results``. ``generated`` is a folder of
     ``generate``: its plans and images are used, and none are drawn. ``device``, ``batch_size`` and ``workers`` move no number
-    beyond the float noise of the model. Under a protocol with AGORA's own scores the model is given everybody's box (``score_boxes``;
-    folders of AGORA's prediction files go to ``detections.score_folder``). Raises ResultError where ``out`` belongs to another run,
-    PredictionError for answers that cannot be scored, ProtocolError for a model of images under a protocol that hides nothing from it, and
-    whatever the dataset raises.
+    beyond the float noise of the model, ``overlap`` (None: on a GPU only) none at all: with it the next batch is read and moved, and the
+    last one scored and written, while the model runs. ``profile`` is filled in with where the time went. Under a protocol with AGORA's own
+    scores the model is given everybody's box (``score_boxes``; folders of AGORA's prediction files go to ``detections.score_folder``).
+    Raises ResultError where ``out`` belongs to another run, PredictionError for answers that cannot be scored, ProtocolError for a model of
+    images under a protocol that hides nothing from it, and whatever the dataset raises.
     """
     where = pick_device(device)
     if model.crop is not None:
@@ -72,10 +76,11 @@ def evaluate(
     frames, all_ids = _selected_frames(dataset, limit, shard), dataset.ids
     ids = [view_id_of(all_ids[i], case) for frame in frames for i in frame for case in protocol.cases]
     about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
+    road = Road(where, workers=workers, overlap=overlap, profile=profile)
     if protocol.agora is not None:
-        how = {"where": where, "batch_size": batch_size, "workers": workers, "resume": resume, "progress": progress}
+        how = {"road": road, "batch_size": batch_size, "workers": workers, "resume": resume, "progress": progress}
         return score_boxes(model, protocol, dataset, bodies, Path(out), ids=ids, about=about, **how)
-    scorer = Scorer(bodies, protocol.score, where)
+    scorer = Scorer(bodies, protocol.score, where, watch=road.scoring)
     labels = labels_of(dataset, protocol.score)
     columns = scorer.columns | {"hidden": JOINT_NAMES[dataset[frames[0][0]].truth.skeleton]}
     given = None if generated is None else _generated(generated, dataset, protocol, model.crop)
@@ -84,16 +89,20 @@ def evaluate(
         return before
     parts = folder.done()
     done = frozenset(name for part in parts for name in part["ids"])
-    left = _left(frames, all_ids, protocol.cases, done)
-    answers = Answers(model, scorer, bodies, protocol.score.on_failure, where)
-    batches = person_batches(FrameReader(dataset, left, protocol, model.crop, given, done, bodies), batch_size, workers)
-    parts += _work(folder, answers, batches, _count_to(progress, about["n_expected"]), parts)
-    rows = joined(parts)
-    check_each_once(rows, ids, folder.out)
-    rows |= label_rows(rows, labels, protocol.score)
-    summary = _summary(rows, columns, protocol.score)
-    result = Result(**about, **summary, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
-    folder.finish(rows, result)
+    left, partly = still_to_do(frames, all_ids, protocol.cases, done)
+    answers = Answers(model, scorer, bodies, protocol.score.on_failure, where, watch=road.scoring)
+    reader = FrameReader(dataset, left, protocol, model.crop, given, partly, bodies, watch=road.reader_watch)
+    batches = person_batches(reader, batch_size, workers, road.told)
+    with road:
+        parts += _work(folder, answers, road, batches, progress=_count_to(progress, about["n_expected"], len(done)))
+        with road.scoring("metrics"):
+            rows = joined(parts)
+            check_each_once(rows, ids, folder.out)
+            rows |= label_rows(rows, labels, protocol.score)
+            summary = _summary(rows, columns, protocol.score)
+        result = Result(**about, **summary, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
+        with road.scoring("write"):
+            folder.finish(rows, result)
     return result
 
 
@@ -164,27 +173,21 @@ def _of_crops(record: Mapping[str, Any] | None) -> str:
     return f"{record['side']} px of {record['box_scale']:g} times the box{reduced}"
 
 
-def _left(frames: Sequence[Sequence[int]], ids: Sequence[str], cases: Sequence[str], done: frozenset[str]) -> list[list[int]]:
-    """The frames, without the people all of whose views are done."""
-    return [rest for frame in frames if (rest := [i for i in frame if any(view_id_of(ids[i], case) not in done for case in cases)])]
-
-
 def _work(
-    folder: RunFolder, answers: Answers, batches: Iterator[list[Person]], progress: Callable[[int], None], before: Sequence[Rows]
+    folder: RunFolder, answers: Answers, road: Road, batches: Iterator[list[Person]], *, progress: Callable[[int], None]
 ) -> list[Rows]:
-    """Score every batch; parts of some hundred rows are kept for good as soon as they are full."""
-    count = sum(len(part["ids"]) for part in before)
+    """Score every batch; parts of some hundred rows are kept for good as soon as they are full. ``progress`` is told how many came."""
     parts: list[Rows] = []
     fresh: list[Rows] = []
-    with torch.inference_mode():
-        for people in batches:
-            fresh.append(answers.rows(people) | _onset_rows(people))
-            count += len(people)
+    with road.answers(answers.model, batches) as answered:
+        for given in answered:
+            fresh.append(answers.scored(given) | _onset_rows(given.people))
             if sum(len(rows["ids"]) for rows in fresh) >= _PART_ROWS:
-                parts.append(joined(fresh))
-                folder.add(parts[-1])
+                with road.scoring("write"):
+                    parts.append(joined(fresh))
+                    folder.add(parts[-1])
                 fresh = []
-            progress(count)
+            progress(len(given.people))
     return [*parts, *fresh]
 
 
@@ -194,8 +197,16 @@ def _onset_rows(people: Sequence[Person]) -> Rows:
     return dict(zip(("since", "durations"), np.array(told, dtype=np.float64).T, strict=True)) if told else {}
 
 
-def _count_to(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    return (lambda count: None) if progress is None else (lambda count: progress(count, total))
+def _count_to(progress: Callable[[int, int], None] | None, total: int, done: int) -> Callable[[int], None]:
+    """What takes the number of people of each batch and tells ``progress`` how many are done, after the first ``done``."""
+
+    def told(people: int) -> None:
+        nonlocal done
+        done += people
+        if progress is not None:
+            progress(done, total)
+
+    return told
 
 
 def _summary(rows: Rows, columns: Mapping[str, Sequence[str]], rule: ScoreRule) -> dict[str, Any]:

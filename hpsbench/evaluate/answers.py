@@ -8,9 +8,11 @@ import torch
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.errors import PredictionError
-from hpsbench.evaluate.people import Person, view_batch
+from hpsbench.evaluate.asking import Answered, answered, asked
+from hpsbench.evaluate.people import Person
 from hpsbench.evaluate.rows import Rows
 from hpsbench.evaluate.scoring import Scorer, failed_rows, part_of
+from hpsbench.evaluate.stopwatch import Watch, untimed
 from hpsbench.metrics import METRICS
 from hpsbench.models.base import Model, load_model
 from hpsbench.types import Prediction, ViewBatch
@@ -19,11 +21,12 @@ _SHOWN_IDS = 5
 
 
 class Answers:
-    """A model and a scorer: people in, rows out. ``on_failure``: "mean-pose", "nan" or "error"."""
+    """A model and a scorer: people in, rows out. ``on_failure``: "mean-pose", "nan" or "error". ``watch`` counts "metrics", and "model"
+    for the answers of the mean pose."""
 
-    def __init__(self, model: Model, scorer: Scorer, bodies: Bodies, on_failure: str, device: torch.device):
+    def __init__(self, model: Model, scorer: Scorer, bodies: Bodies, on_failure: str, device: torch.device, *, watch: Watch = untimed):
         self.model, self.scorer, self.bodies = model, scorer, bodies
-        self.on_failure, self.device = on_failure, device
+        self.on_failure, self.device, self.watch = on_failure, device, watch
 
     @cached_property
     def fallback(self) -> Model:
@@ -35,12 +38,21 @@ class Answers:
 
         Raises PredictionError for answers that cannot be scored.
         """
-        shown = [place for place, person in enumerate(people) if not person.skipped]
+        return self.scored(answered(self.model, asked(people, self.device)))
+
+    def scored(self, given: Answered) -> Rows:
+        """``rows`` of people whom the model has been asked for."""
+        with self.watch("metrics"):
+            return self._scored(given)
+
+    def _scored(self, given: Answered) -> Rows:
+        people = given.people
         failed, measured = np.zeros(len(people), dtype=bool), self._nothing(len(people))
-        if shown:
-            failed[shown], answers = self._answered([people[place] for place in shown])
+        if given.prediction is not None:
+            failed[given.shown] = failed_rows(given.prediction)
+            answers = self._measured(given.shown_people, given.batch, given.prediction, failed[given.shown])
             for key, some in answers.items():
-                measured[key][shown] = some
+                measured[key][given.shown] = some
         rows: Rows = {
             "ids": np.array([person.id for person in people], dtype=object),
             "tracks": np.array([person.track for person in people], dtype=object),
@@ -58,22 +70,8 @@ class Answers:
     def _nothing(self, count: int) -> Rows:
         return {key: np.full((count, *shape), np.nan) for key, shape in self.scorer.shapes.items()}
 
-    def _answered(self, people: Sequence[Person]) -> tuple[np.ndarray, Rows]:
-        """Which of these people have no valid answer (N,), and what was measured of each."""
-        batch = view_batch(people, self.device)
-        prediction = self.model.predict(batch)
-        if not isinstance(prediction, Prediction):
-            raise PredictionError(
-                f"{self.model.card.name} answered with a {type(prediction).__name__}, expected hpsbench.types.Prediction. Mend predict()."
-            )
-        if len(prediction.failed) != len(people):
-            raise PredictionError(
-                f"{self.model.card.name} gave {len(prediction.failed)} answers for {len(people)} people; expected one each."
-            )
-        failed = failed_rows(prediction)
-        return failed, self._measured(people, batch, prediction, failed)
-
     def _measured(self, people: Sequence[Person], batch: ViewBatch, prediction: Prediction, failed: np.ndarray) -> Rows:
+        """What was measured of each of these people, of whom those ``failed`` (N,) have no valid answer."""
         values = self._nothing(len(people))
         good, bad = np.flatnonzero(~failed), np.flatnonzero(failed)
         self._fill(values, good, people, part_of(prediction, good.tolist()))
@@ -82,12 +80,14 @@ class Answers:
         if len(bad) and self.on_failure == "error":
             names = ", ".join(people[row].id for row in bad[:_SHOWN_IDS]) + (", ..." if len(bad) > _SHOWN_IDS else "")
             raise PredictionError(
-                f"{self.model.card.name} has no valid answer (NaN, infinite or marked as failed) for {len(bad)} of {len(people)} people: "
-                f"{names}. The protocol expects one for each: mend the model, or use a protocol that counts failures."
+                f"{self.model.card.name} has no valid answer (NaN, beyond a million, or marked as failed) for {len(bad)} of {len(people)} "
+                f"people: {names}. The protocol expects one for each: mend the model, or use a protocol that counts failures."
             )
         if len(bad) and self.on_failure == "mean-pose":
             some = bad.tolist()
-            self._fill(values, bad, people, self.fallback.predict(_part_of_batch(batch, some)))
+            with self.watch("model"):
+                instead = self.fallback.predict(_part_of_batch(batch, some))
+            self._fill(values, bad, people, instead)
             for key in self.scorer.shapes:
                 metric = METRICS.get(key.partition("/")[2])
                 if metric is not None and not _gives(prediction, metric.needs):

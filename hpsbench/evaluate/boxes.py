@@ -1,6 +1,7 @@
 """AGORA's scores of an ordinary model, which is given the box of each person and answers each: it finds whom it does not fail on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +18,12 @@ from hpsbench.evaluate.about import device_name, identity_of
 from hpsbench.evaluate.agora import agora_columns, agora_protocol, check_one_case, finish_run
 from hpsbench.evaluate.agora_vertices import body_vertices
 from hpsbench.evaluate.answers import Answers
+from hpsbench.evaluate.asking import Answered
+from hpsbench.evaluate.overlap import Road
 from hpsbench.evaluate.people import FrameReader, Person, person_batches
 from hpsbench.evaluate.rows import Rows, check_each_once, joined
 from hpsbench.evaluate.run import RunFolder
+from hpsbench.evaluate.stopwatch import Watch
 from hpsbench.metrics.agora import part_errors, parts_of
 from hpsbench.models.base import Model
 from hpsbench.protocol import Protocol, ScoreRule
@@ -39,7 +43,7 @@ def score_boxes(
     *,
     ids: Sequence[str],
     about: Mapping[str, Any],
-    where: torch.device,
+    road: Road,
     batch_size: int,
     workers: int,
     resume: bool,
@@ -70,17 +74,25 @@ def score_boxes(
     parts = run.done()
     done = {name for part in parts for name in part["ids"]}
     left = {name: dataset.index_of(name) for name in ids if name not in done}
-    answers = Answers(model, _Scorer(bodies, protocol.score, vertices.ids["body"], where), bodies, protocol.score.on_failure, where)
-    for targets in _targets(dataset, left, vertices.ids["body"]):
-        reader = FrameReader(dataset, _frames(dataset, {left[name] for name in targets}), protocol, model.crop, None)
-        with torch.inference_mode():
-            parts.append(joined([_rows(answers, people, targets) for people in person_batches(reader, batch_size, workers)]))
-        run.add(parts[-1])
-        if progress is not None:
-            progress(sum(len(part["ids"]) for part in parts), len(ids))
-    rows = joined(parts)
-    check_each_once(rows, ids, out)
-    return finish_run(run, about, rows, dataset.model, 0, device=device_name(where), dtype=str(bodies.dtype).removeprefix("torch."))
+    scorer = _Scorer(bodies, protocol.score, vertices.ids["body"], road.device, watch=road.scoring)
+    answers = Answers(model, scorer, bodies, protocol.score.on_failure, road.device, watch=road.scoring)
+    with road:
+        for targets in _targets(dataset, left, vertices.ids["body"]):
+            frames = _frames(dataset, {left[name] for name in targets})
+            reader = FrameReader(dataset, frames, protocol, model.crop, None, watch=road.reader_watch)
+            people = _with_targets(person_batches(reader, batch_size, workers, road.told), targets)
+            with road.answers(model, people) as batches:
+                parts.append(joined([_rows(answers, given, targets) for given in batches]))
+            with road.scoring("write"):
+                run.add(parts[-1])
+            if progress is not None:
+                progress(sum(len(part["ids"]) for part in parts), len(ids))
+        with road.scoring("metrics"):
+            rows = joined(parts)
+            check_each_once(rows, ids, out)
+        how = {"device": device_name(road.device), "dtype": str(bodies.dtype).removeprefix("torch.")}
+        with road.scoring("write"):
+            return finish_run(run, about, rows, dataset.model, 0, **how)
 
 
 @dataclass(frozen=True)
@@ -118,10 +130,16 @@ def _frames(dataset: Agora, places: set[int]) -> list[list[int]]:
     return [rest for frame in dataset.frames() if (rest := [i for i in frame if i in places])]
 
 
-def _rows(answers: Answers, people: Sequence[Person], targets: Mapping[str, _Target]) -> Rows:
+def _with_targets(batches: Iterator[list[Person]], targets: Mapping[str, _Target]) -> Iterator[list[Person]]:
+    """The same people, each with the target as the truth."""
+    with closing(batches):
+        for people in batches:
+            yield [replace(person, truth=targets[person.id]) for person in people]
+
+
+def _rows(answers: Answers, given: Answered, targets: Mapping[str, _Target]) -> Rows:
     """The rows of a batch: its answers against the targets, and what AGORA tells of each person."""
-    own = [targets[person.id] for person in people]
-    rows = answers.rows([replace(person, truth=target) for person, target in zip(people, own, strict=True)])
+    rows, own = answers.scored(given), [targets[person.id] for person in given.people]
     rows |= {"occlusion": np.array([target.occlusion for target in own]), "kid": np.array([target.kid for target in own], dtype=bool)}
     return rows | {"unanswered": np.zeros(len(own), dtype=bool)}
 
@@ -132,14 +150,15 @@ class _Scorer:
 
     shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {"values/mpjpe": (_JOINTS,), "values/pve": (1,)}
 
-    def __init__(self, bodies: Bodies, rule: ScoreRule, vertices: np.ndarray, device: torch.device):
-        self.bodies, self.rule = bodies.to(device, torch.float64), rule
+    def __init__(self, bodies: Bodies, rule: ScoreRule, vertices: np.ndarray, device: torch.device, *, watch: Watch):
+        self.bodies, self.rule, self.watch = bodies.to(device, torch.float64), rule, watch
         self.vertices = torch.from_numpy(vertices).to(device)
 
     def measure(self, prediction: Prediction, targets: Sequence[_Target]) -> Rows:
         """{"values/mpjpe": (B, 24), "values/pve": (B, 1)} m; NaN for a mesh that the model does not give."""
         (body,) = parts_of("smpl")
-        joints, vertices = self._body(prediction)
+        with self.watch("body"):
+            joints, vertices = self._body(prediction)
         meshes = [None] * len(targets) if vertices is None else vertices.cpu().numpy()
         errors = [
             part_errors(body, own, mesh, target.joints, target.vertices)

@@ -11,12 +11,14 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.body.model import BodyOutput, people_at_once
 from hpsbench.body.people import PosedPeople
 from hpsbench.errors import DataError, PredictionError
+from hpsbench.evaluate.stopwatch import Watch, timed, untimed
 from hpsbench.geometry import blocks, rotvec_to_rotmat
 from hpsbench.metrics import METRICS
 from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
 from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
 from hpsbench.metrics.keypoints import auc_hits, pck_hits, thresholds_to
 from hpsbench.metrics.vertices import distance_sums, pa_pve, parts_of
+from hpsbench.models.predictions import _LARGEST
 from hpsbench.protocol import ScoreRule
 from hpsbench.skeleton import JOINT_NAMES, joint_index, same_points, subset
 from hpsbench.types import Prediction, Truth
@@ -41,12 +43,13 @@ class Side:
 class Scorer:
     """The metrics of a protocol's score rule, on bodies of its own in float64, so that no number depends on the batch.
 
-    Joints are had without the vertices; vertices only where a metric wants them, and never all of them at once.
+    Joints are had without the vertices; vertices only where a metric wants them, and never all of them at once. ``watch`` counts "body",
+    what it takes to pose both sides.
     """
 
-    def __init__(self, bodies: Bodies, rule: ScoreRule, device: torch.device):
+    def __init__(self, bodies: Bodies, rule: ScoreRule, device: torch.device, *, watch: Watch = untimed):
         self.bodies = bodies.to(device, torch.float64)
-        self.rule, self.device = rule, device
+        self.rule, self.device, self.watch = rule, device, watch
         self.scored = subset(rule.regressor, rule.joints)
         self.fitted = subset(rule.regressor, rule.pa_fit)
         self.scaled = rule.pa_scale == "fitted"
@@ -85,12 +88,15 @@ class Scorer:
         radians and hits; NaN: not measured.
 
         The prediction's mesh is the neutral body of its rotmats and betas, at translation 0; without those its ``vertices``
-        as they are. Joints are regressed from the mesh; without a mesh they are the prediction's own. Raises PredictionError
-        where those are not the points that the protocol scores or accepts, DataError where it wants bodies and a truth has none.
+        as they are. Joints are regressed from the mesh; without a mesh, and where no mesh gives them (the kinematic ones of "smpl24"), they
+        are the prediction's own. Raises PredictionError where those are not the points that the protocol scores or accepts, and where
+        meshes are to be moved by a root that the prediction does not tell; DataError where it wants bodies and a truth has none.
         """
         parts = []
         for rows in blocks(len(truths), _PEOPLE):
-            parts.append(self._errors(self._answer(part_of(prediction, rows)), self._truth(truths[rows])))
+            with self.watch("body"):
+                sides = self._answer(part_of(prediction, rows)), self._truth(truths[rows])
+            parts.append(self._errors(*sides))
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _answer(self, prediction: Prediction) -> Side:
@@ -102,15 +108,22 @@ class Scorer:
             expected = self.bodies.neutral.n_vertices
             if vertices.shape[1] != expected:
                 raise PredictionError(f"Predicted meshes have {vertices.shape[1]} vertices, expected the {expected} of the body in use.")
-            joints = self.bodies.joints(BodyOutput(vertices, vertices[:, :0]), self.rule.regressor) if self._regresses else None
+            if self._regresses:
+                joints = self.bodies.joints(BodyOutput(vertices, vertices[:, :0]), self.rule.regressor)
+            else:
+                joints = None if prediction.joints is None else self._own_joints(prediction)
             return Side(joints, lambda rows, ids: (vertices[rows][:, some].transpose(1, 2).double() for some in ids))
+        return Side(self._own_joints(prediction))
+
+    def _own_joints(self, prediction: Prediction) -> Tensor:
+        """The joints (B, J, 3) that a prediction has itself, in the order of the protocol's regressor."""
         if not same_points(prediction.skeleton, self.rule.regressor) and prediction.skeleton not in self.rule.accepts:
             wanted = " or ".join(f"'{skeleton}'" for skeleton in (self.rule.regressor, *self.rule.accepts))
             raise PredictionError(
                 f"The predictions are joints of '{prediction.skeleton}', but the protocol scores joints of {wanted}: "
                 "joints of one name lie centimetres apart in the two. Give those joints, or vertices, or rotmats and betas."
             )
-        return Side(self._named(self._double(prediction.joints), prediction.skeleton))
+        return self._named(self._double(prediction.joints), prediction.skeleton)
 
     @property
     def _regresses(self) -> bool:
@@ -192,9 +205,14 @@ class Scorer:
         """The means of the errors of some people's meshes over all vertices (b, 1) and over each part (b, 24); a tile is of one part."""
         shift, answer = None, {}
         if self.rule.pve_align == "root":
+            if pred.joints is None:
+                raise PredictionError(
+                    f"The predictions are vertices alone, but the protocol moves meshes by the root of {self.rule.regressor}'s joints, "
+                    f"which no vertices tell. Give rotmats and betas, or joints of '{self.rule.regressor}' beside the vertices."
+                )
             roots = [root_position(side.joints[rows], self.rule.regressor, self.rule.root) for side in (pred, gt)]
             shift = (roots[0] - roots[1])[..., None]
-        tiles = zip(pred.tiles(rows, self.ids), gt.tiles(rows, self.ids), strict=True)
+        tiles = timed(zip(pred.tiles(rows, self.ids), gt.tiles(rows, self.ids), strict=True), self.watch, "body")
         if "pa_pve" in self.rule.metrics:
             tiles = list(tiles)
             meshes = [torch.cat(side, dim=2).transpose(1, 2) for side in zip(*tiles, strict=True)]
@@ -249,13 +267,15 @@ def part_of(prediction: Prediction, rows: slice | Sequence[int]) -> Prediction:
 
 
 def failed_rows(prediction: Prediction) -> np.ndarray:
-    """(B,) bool: the model says so, or any number of its answer is NaN or infinite."""
-    failed = prediction.failed.cpu().clone()
+    """(B,) bool: the model says so, or any number of its answer is NaN or beyond what the reader of prediction files takes for one."""
+    failed = prediction.failed.clone()
     for name in ("joints", "rotmats", "betas", "vertices"):
         value = getattr(prediction, name)
         if value is not None:
-            failed |= ~torch.isfinite(value.flatten(1)).all(1).cpu()
-    return failed.numpy()
+            # In float16 the limit itself would be infinite. Of NaN no comparison is true.
+            wide = value.flatten(1).to(torch.promote_types(value.dtype, torch.float32))
+            failed |= ~(wide.abs() <= _LARGEST).all(1).to(failed.device)
+    return failed.cpu().numpy()
 
 
 def _spread(values: Tensor, rows: Sequence[int], count: int) -> Tensor:
