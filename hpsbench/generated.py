@@ -13,31 +13,34 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpsbench import __version__
-from hpsbench.body.silhouette import Silhouette
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ResultError, UnknownNameError
 from hpsbench.image import read_image
-from hpsbench.occlude import apply_plan, hidden_by
+from hpsbench.occlude import apply_plan
 from hpsbench.occluders.base import occluder
 from hpsbench.skeleton import joint_names
 from hpsbench.store import sha256_of_bytes, sha256_of_file
-from hpsbench.types import OcclusionPlan, Sample, View, view_id_of
+from hpsbench.types import Hidden, OcclusionPlan, Sample, View, view_id_of
 
 MANIFEST, PLANS, IMAGE_LINES, IMAGES = "manifest.json", "plans.jsonl.gz", "images.jsonl.gz", "images"
 FORMAT = 1
 _SHOWN = 5
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(record: Any) -> str:
     """One line of JSON, the same bytes for the same record."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _canonical.encode(record)
 
 
 def zipped(text: bytes) -> bytes:
@@ -48,22 +51,27 @@ def zipped(text: bytes) -> bytes:
     return memory.getvalue()
 
 
-def plan_record(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None = None) -> dict[str, Any]:
-    """A line of plans.jsonl.gz: the plan, and what it hid of its sample (with a ``silhouette``, of that too)."""
-    hidden = hidden_by(plan, sample, silhouette)
-    names = np.array(joint_names(sample.truth.skeleton))
-    of_mask = {} if hidden.coverage_mask is None else {"coverage_mask": round(hidden.coverage_mask, 6)}
+def plan_line(plan: OcclusionPlan, hidden: Hidden, skeleton: str) -> str:
+    """A line of plans.jsonl.gz: the plan, and what it hid of its sample, whose joints are of a skeleton.
+
+    It is ``canonical``: its keys stand here in their order, since sorting them for each plan takes longer than all the rest.
+    """
+    names, skipped = _quoted(skeleton), f',"skipped":{canonical(plan.skipped)}' if plan.skipped else ""
+    case = f'"case":{canonical(plan.case)},' if plan.case else ""
+    occlusions = [{"kind": one.kind, "space": one.space, "params": dict(one.params)} for one in plan.occlusions]
+    mask = "" if hidden.coverage_mask is None else f'"coverage_mask":{round(hidden.coverage_mask, 6)!r},'
     return (
-        plan.to_record()
-        | of_mask
-        | {
-            "coverage": round(hidden.coverage, 6),
-            "coverage_canvas": round(hidden.coverage_canvas, 6),
-            "coverage_box": round(hidden.coverage_box, 6),
-            "occluded": names[hidden.occluded].tolist(),
-            "outside": names[hidden.outside].tolist(),
-        }
+        f'{{{case}"coverage":{round(hidden.coverage, 6)!r},"coverage_box":{round(hidden.coverage_box, 6)!r},'
+        f'"coverage_canvas":{round(hidden.coverage_canvas, 6)!r},{mask}"occluded":[{",".join(compress(names, hidden.occluded.tolist()))}],'
+        f'"occlusions":{canonical(occlusions)},"outside":[{",".join(compress(names, hidden.outside.tolist()))}],'
+        f'"protocol_id":{canonical(plan.protocol_id)},"sample_id":{canonical(plan.sample_id)},"seed":{plan.seed}{skipped}}}'
     )
+
+
+@cache
+def _quoted(skeleton: str) -> tuple[str, ...]:
+    """The joint names of a skeleton as JSON."""
+    return tuple(map(canonical, joint_names(skeleton)))
 
 
 def view_record(view: View, plan: OcclusionPlan) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Plan an occlusion and apply it: randomness is drawn once, as data, and pixels follow from that data.
 
 plan = make_plan(sample, protocol, track)
+plans = make_plans(samples, protocol, tracks)     the same of many samples, in a fraction of the time
 view = apply_plan(sample.view, plan)     occluders of image space, and the window
 apply_to_crop(crop, plan, square)        those of crop space, on what a model was cut
 apply_to_joints(joints2d, confidence, plan, "coco17")    what a model gets that takes joints in place of pixels
-hidden = hidden_by(plan, sample)
+hidden = hidden_by(plan, sample)         of many: hidden_by_all(plans, samples)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from hpsbench.body.silhouette import Silhouette, silhouette_of
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import ProtocolError
 from hpsbench.image import crop_square, cut
-from hpsbench.occluders.base import NO_BODIES, BySample, Canvas, NotPossible, Published, Seeding, Target, occluder, whole_box
+from hpsbench.occluders.base import NO_BODIES, BySample, Canvas, NotPossible, Published, Seeding, Target, Targets, occluder, whole_box
+from hpsbench.occluders.base_cover import NOTHING, Cover, hidden_by_covers
 from hpsbench.occluders.base_stencil import IntBox, Raster, Stencil, overlap, paste, paste_on_tensor
 from hpsbench.protocol import Protocol
 from hpsbench.skeleton import joint_names
@@ -61,6 +63,42 @@ def make_plan(
         cut_to = kind.window(occlusion)
         window = window if cut_to is None else cut_to
     return OcclusionPlan(sample.id, protocol.id, protocol.seed, tuple(occlusions), case)
+
+
+def make_plans(
+    samples: Sequence[Sample],
+    protocol: Protocol,
+    tracks: Sequence[Sequence[Sample]],
+    *,
+    cases: Sequence[str] | None = None,
+    starts: Sequence[int | None] | None = None,
+    memo: dict[Any, Any] | None = None,
+    silhouettes: Callable[[Sample], Silhouette | None] | None = None,
+) -> list[OcclusionPlan]:
+    """The plans that ``make_plan`` gives for samples one by one, made all at once; a track, a case and a start for each sample."""
+    count, memo = len(samples), {} if memo is None else memo
+    cases, starts = cases or [""] * count, starts or [None] * count
+    of_start = {start: _seeding(protocol, start) for start in set(starts)}
+    of_case = {case: protocol.case_parts(case) for case in set(cases)}
+    seedings, parts = [of_start[start] for start in starts], [of_case[case] for case in cases]
+    occlusions: list[list[Occlusion]] = [[] for _ in samples]
+    windows: list[np.ndarray | None] = [None] * count
+    left, keyed, skipped = range(count), {}, dict.fromkeys(range(count), "")
+    for k, rule in enumerate(protocol.occluders):
+        kind = occluder(rule.kind)
+        columns = ([column[i] for i in left] for column in (samples, tracks, windows, seedings, [part[k] for part in parts]))
+        found = kind.plan_many(Targets(*columns, protocol.seed, memo, silhouettes, keyed), rule.params) if left else []
+        for i, one in zip(left, found, strict=True):
+            if isinstance(one, NotPossible):
+                occlusions[i], skipped[i] = [], str(one)
+                continue
+            occlusions[i].append(one)
+            cut_to = kind.window(one)
+            windows[i] = windows[i] if cut_to is None else cut_to
+        if any(skipped[i] for i in left):
+            left, keyed = [i for i in left if not skipped[i]], {}
+    of_sample = zip(samples, occlusions, cases, skipped.values(), strict=True)
+    return [OcclusionPlan(sample.id, protocol.id, protocol.seed, tuple(drawn), case, why) for sample, drawn, case, why in of_sample]
 
 
 def _seeding(protocol: Protocol, start: int | None) -> Seeding:
@@ -118,6 +156,16 @@ class Planner:
     def all(self, sample: Sample) -> list[OcclusionPlan]:
         """The plans of a sample under every case of the protocol, in its order."""
         return [self(sample, case) for case in self.protocol.cases]
+
+    def all_of(self, samples: Sequence[Sample]) -> list[list[OcclusionPlan]]:
+        """``all`` of each of some samples, made at once."""
+        cases = self.protocol.cases
+        wanted = [sample for sample in samples for _ in cases]
+        tracks = [self.dataset.track(sample.track) if self.protocol.occluders else () for sample in wanted]
+        starts = [self._starts.get(sample.track) for sample in wanted]
+        how = {"cases": cases * len(samples), "starts": starts, "memo": self._memo, "silhouettes": self.silhouettes}
+        plans = iter(make_plans(wanted, self.protocol, tracks, **how))
+        return [list(islice(plans, len(cases))) for _ in samples]
 
 
 def _starts(dataset: Dataset) -> dict[str, int]:
@@ -266,6 +314,35 @@ def hidden_by(plan: OcclusionPlan, sample: Sample, silhouette: Silhouette | None
         coverage_box=within_box,
         coverage_mask=None if silhouette is None else _masked(plan, silhouette, window),
     )
+
+
+def hidden_by_all(
+    plans: Sequence[OcclusionPlan], samples: Sequence[Sample], silhouettes: Sequence[Silhouette | None] | None = None
+) -> list[Hidden]:
+    """What ``hidden_by`` tells of plans, samples and silhouettes one by one: of plans that hide one box of pixels at most all at once."""
+    silhouettes = silhouettes or [None] * len(plans)
+    covers = [_cover(plan) for plan in plans]
+    places = [i for i, cover in enumerate(covers) if cover is not None]
+    found = dict(zip(places, hidden_by_covers([covers[i] for i in places], [samples[i] for i in places]), strict=True))
+    rows = enumerate(zip(plans, samples, silhouettes, strict=True))
+    return [_masked_too(found[i], plan, shape) if i in found else hidden_by(plan, sample, shape) for i, (plan, sample, shape) in rows]
+
+
+def _masked_too(hidden: Hidden, plan: OcclusionPlan, silhouette: Silhouette | None) -> Hidden:
+    return hidden if silhouette is None else replace(hidden, coverage_mask=_masked(plan, silhouette, plan_window(plan)))
+
+
+def _cover(plan: OcclusionPlan) -> Cover | None:
+    """A plan as a box and a window, where that is all of it."""
+    box, window = NOTHING, None
+    for occlusion in plan.occlusions:
+        kind = occluder(occlusion.kind)
+        hidden, cut_to = kind.cover(occlusion), kind.window(occlusion)
+        if hidden is None or (box != NOTHING and hidden != NOTHING):
+            return None
+        box = box if hidden == NOTHING else hidden
+        window = window if cut_to is None else cut_to
+    return Cover(box, window)
 
 
 def apply_to_joints(

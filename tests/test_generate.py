@@ -1,4 +1,5 @@
 import errno
+import gc
 import gzip
 import json
 import os
@@ -10,18 +11,19 @@ import pytest
 from hpsbench import generate as room
 from hpsbench.datasets.base import Dataset, Entry, FrameCounts
 from hpsbench.errors import DataError, HpsbenchError, MissingExtraError, ResultError
-from hpsbench.generate import generate, merge, verify
-from hpsbench.generated import canonical, load_generated, sealed, zipped
+from hpsbench.generate import generate, merge, verify, write
+from hpsbench.generated import canonical, load_generated, plan_line, sealed, zipped
 from hpsbench.image import read_image
 from hpsbench.occlude import apply_plan, hidden_by, make_plan
 from hpsbench.protocol import load_protocol
 from hpsbench.seeds import rng_of
 from hpsbench.skeleton import JOINT_NAMES
 from hpsbench.store import sha256_of_bytes
-from hpsbench.types import Card, Sample, Truth, View
+from hpsbench.types import Card, Hidden, Occlusion, OcclusionPlan, Sample, Truth, View
 
 XOCC, CLEAN = load_protocol("openhps-xocc"), load_protocol("openhps-test")
 WIDTH, HEIGHT = 96, 72
+COVERAGES = ("coverage", "coverage_canvas", "coverage_box")
 # (sequence, person, frames): two people share the frames of "b", where one frame of person 1 was dropped.
 TRACKS = (("a", 0, range(11)), ("b", 0, range(9)), ("b", 1, (0, 1, 2, 4, 5, 6, 7, 8)))
 
@@ -166,9 +168,43 @@ class TestContent:
             plan = make_plan(sample, XOCC, dataset.track(sample.track))
             hidden = hidden_by(plan, sample)
             assert line.items() >= json.loads(plan.to_json()).items()
-            assert line["coverage"] == pytest.approx(hidden.coverage, abs=1e-6)
+            assert [line[key] for key in COVERAGES] == [round(getattr(hidden, key), 6) for key in COVERAGES]
             assert line["occluded"] == [name for name, flag in zip(names, hidden.occluded, strict=True) if flag]
             assert line["outside"] == [name for name, flag in zip(names, hidden.outside, strict=True) if flag]
+
+    @pytest.mark.parametrize("case", ["", 'on="left"\u00e9'])
+    @pytest.mark.parametrize("skipped", ["", "joint \\ not annotated"])
+    @pytest.mark.parametrize("mask", [None, 2 / 3])
+    def test_a_line_is_canonical(self, case, skipped, mask):
+        numbers = {"b": [0.1, None, 1e-7], "a": {"z": 1, "text": "\u00e9"}}
+        plan = OcclusionPlan("fake/\u00e9", "p.v1", 7, (Occlusion("noise-patch", "image", numbers),) if not skipped else (), case, skipped)
+        flags = np.arange(24) % 3 == 0, np.arange(24) == 23
+        line = plan_line(plan, Hidden(*flags, 1 / 3, 0.0, 1e-6, mask), "smpl24")
+        record = json.loads(line)
+        assert line == canonical(record)
+        hidden = {"coverage": 0.333333, "coverage_canvas": 0.0, "coverage_box": 1e-6} | (
+            {} if mask is None else {"coverage_mask": 0.666667}
+        )
+        names = JOINT_NAMES["smpl24"]
+        assert record == plan.to_record() | hidden | {"occluded": list(names[::3]), "outside": [names[23]]}
+
+    @pytest.mark.parametrize("at_once", [1, 5, 1024])
+    def test_however_many_are_planned_at_once(self, made, tmp_path, monkeypatch, at_once):
+        monkeypatch.setattr(write, "_FRAMES_AT_ONCE", at_once)
+        monkeypatch.setattr(room, "_FRAMES_TO_A_PART", 64)
+        generate(XOCC, People(), tmp_path / "out")
+        assert (tmp_path / "out/plans.jsonl.gz").read_bytes() == (made / "plans.jsonl.gz").read_bytes()
+
+    @pytest.mark.parametrize("collects", [True, False])
+    def test_garbage_collection_is_left_as_it_was(self, tmp_path, collects):
+        was = gc.isenabled()
+        try:
+            (gc.enable if collects else gc.disable)()
+            with pytest.raises(DataError):
+                generate(XOCC, People(broken="fake/test/b/00004/0", error=DataError("x")), tmp_path / "out", images=True)
+            assert gc.isenabled() == collects
+        finally:
+            (gc.enable if was else gc.disable)()
 
     def test_manifest_says_what_it_is(self, made):
         manifest = json.loads((made / "manifest.json").read_text())

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpsbench.body.silhouette import Silhouette
 from hpsbench.errors import ProtocolError
 from hpsbench.image import crop_square, encode_png, read_image
-from hpsbench.occlude import Planner, apply_plan, apply_to_image, cut_box, hidden_by, make_plan, plan_window
+from hpsbench.occlude import Planner, apply_plan, apply_to_image, cut_box, hidden_by, hidden_by_all, make_plan, make_plans, plan_window
 from hpsbench.protocol import load_protocol
+from hpsbench.seeds import rng_of
 from hpsbench.types import Occlusion, OcclusionPlan, Sample, Truth, View
 
 DATA = Path(__file__).parent / "data/occlusion"
@@ -272,3 +274,129 @@ class TestPlanner:
         planner = Planner(published, dataset)
         second = dataset.samples["fake/test/seq/1"]
         assert planner(second[3]) == make_plan(second[3], published, second, start=len(WALK))
+
+
+def stroller(frame, person, size=(960, 540)):
+    """A person somewhere, also half out of the image (number 3: all of him), with a joint of unknown place and one that is not valid."""
+    rng = rng_of("stroller", person, frame // 20)
+    x, y = rng.random() * 900 - 100 + (2000 if person == 3 else 0), rng.random() * 300 - 60
+    width, height = 40 + 300 * rng.random(), 90 + 400 * rng.random()
+    shift = 3.0 * (frame % 20)
+    points = rng.random((42, 2)) * [width, height] + [x + shift, y]
+    keypoints = np.column_stack([points[24:], rng.random(18) ** 0.3])
+    joints2d, valid = points[:24].copy(), np.ones(24, bool)
+    joints2d[3], valid[5] = np.nan, False
+    view = View(lambda: picture(*size), f"seq/{frame}", np.array([x + shift, y, x + shift + width, y + height]), np.eye(3))
+    truth = Truth(np.zeros((24, 3)), "smpl24", joints2d, valid, keypoints2d=keypoints, keypoints_skeleton="openpose18")
+    return Sample(f"fake/test/seq/{frame:05d}/{person}", view, truth, "seq", f"fake/test/seq/{person}", frame, size)
+
+
+class Strollers:
+    """Tracks with every frame, with many dropped ones, of one frame, and that begin between key frames."""
+
+    frames = (range(40), (3, 4, 5, 9, 11, 14, 15, 22, 23, 24, 25, 31, 33, 50), (7,), (8,), range(100, 130, 3))
+
+    def __init__(self):
+        self.tracks = {f"fake/test/seq/{k}": [stroller(frame, k) for frame in frames] for k, frames in enumerate(self.frames)}
+        self.track_lengths = {name: len(samples) for name, samples in self.tracks.items()}
+        self.samples = sorted((sample for track in self.tracks.values() for sample in track), key=lambda sample: sample.frame)
+
+    def track(self, name):
+        return self.tracks[name]
+
+
+class TestManyAtOnce:
+    """The same as one by one, to the last digit."""
+
+    @pytest.mark.parametrize(
+        ("name", "seeding", "step"),
+        [
+            ("3dpw-xocc", "by-sample", 1),
+            ("3dpw-xocc", "published", 1),
+            ("3dpw-xocc-patch", "by-sample", 1),
+            ("3dpw-xocc-window", "by-sample", 1),
+            ("3dpw-test", "by-sample", 5),
+            ("hmr2-part-crops", "by-sample", 9),
+            ("random-erasing", "by-sample", 9),
+            ("temporal-moving", "by-sample", 9),
+            ("key-points-gvhmr", "by-sample", 9),
+        ],
+    )
+    def test_plans_and_what_they_hide(self, name, seeding, step):
+        dataset, protocol = Strollers(), replace(load_protocol(name), seeding=seeding)
+        samples = dataset.samples[::step]
+        wanted = [Planner(protocol, dataset).all(sample) for sample in samples]
+        assert Planner(protocol, dataset).all_of(samples) == wanted
+        pairs = [(plan, sample) for sample, plans in zip(samples, wanted, strict=True) for plan in plans]
+        same_hidden(hidden_by_all(*zip(*pairs, strict=True)), [hidden_by(plan, sample) for plan, sample in pairs])
+
+    def test_the_tracks_hold_what_can_go_wrong(self):
+        dataset = Strollers()
+        plans = [plan for (plan,) in Planner(XOCC, dataset).all_of(dataset.samples)]
+        windows, patches = ([plan.occlusions[k].params for plan in plans] for k in (0, 1))
+        assert {group for window in windows for group in window["hidden_groups"]} == {0, 1, None}
+        assert any(len(set(window["hidden_groups"])) == 2 for window in windows)
+        assert any(window["weight"] == 0 and window["key_frames"][0] != window["key_frames"][1] for window in windows)
+        assert any(patch["box_xyxy"] == [0, 0, 0, 0] for patch in patches)
+        boxes = np.array([patch["box_xyxy"] for patch in patches])
+        assert (boxes[:, 2:] > boxes[:, :2]).all(axis=1).mean() > 0.5
+
+    @pytest.mark.parametrize("size", [1, 7])
+    def test_in_pieces_and_any_order(self, size):
+        dataset = Strollers()
+        wanted = {plan.sample_id: plan.to_json() for (plan,) in Planner(XOCC, dataset).all_of(dataset.samples)}
+        planner, samples = Planner(XOCC, dataset), dataset.samples[::-1]
+        for start in range(0, len(samples), size):
+            for (plan,) in planner.all_of(samples[start : start + size]):
+                assert plan.to_json() == wanted[plan.sample_id]
+
+    def test_what_is_not_possible_is_drawn_no_further(self):
+        protocol = replace(XOCC, occluders=(XOCC.occluders[0], *load_protocol("hkmr-bar").occluders, XOCC.occluders[1]))
+        dataset = Strollers()
+        samples = dataset.samples[::9]
+        wanted = [[make_plan(s, protocol, dataset.track(s.track), case=case) for case in protocol.cases] for s in samples]
+        assert any(plan.skipped for plans in wanted for plan in plans)
+        assert any(len(plan.occlusions) == 3 for plans in wanted for plan in plans)
+        assert Planner(protocol, dataset).all_of(samples) == wanted
+
+    def test_nobody(self):
+        assert make_plans([], XOCC, []) == []
+        assert Planner(XOCC, Strollers()).all_of([]) == []
+        assert hidden_by_all([], []) == []
+
+    def test_published_seeding_needs_the_places(self):
+        with pytest.raises(ProtocolError, match="seeded by places"):
+            make_plans(WALK, replace(XOCC, seeding="published"), [WALK] * len(WALK))
+
+    joints = (*TestHidden.joints, (np.nan, 30), (10.5, 5.5), (1e12, 3), (62.75, 58), (20, 10))
+    boxes = ((10, 20, 40, 60), (-5.5, 3.2, 70.1, 20), (10, 20, 10, 60), (100, 100, 120, 130), (10.5, 5.5, 62.75, 58))
+
+    @pytest.mark.parametrize("bbox", boxes)
+    def test_boxes_and_windows_by_hand(self, bbox):
+        sample = sample_with(self.joints, bbox=bbox, valid=[True] * 12 + [False])
+        plans = [
+            *GOLDEN_PLANS.values(),
+            plan_of(),
+            plan_of(patch(10, 20, 25, 60), patch(20, 20, 40, 60)),
+            plan_of(patch(10, 20, 25, 60), patch(0, 0, 0, 0)),
+            plan_of(window(10.5, 5.5, 10.5, 5.5), patch(5, 5, 20, 20)),
+            plan_of(window(0, 0, 30, 30), patch(5, 5, 20, 20), window(10.5, 5.49, 62.51, 58)),
+            plan_of(patch(-30, -20, 90, 100)),
+            plan_of(window(200, 200, 230, 230), patch(5, 5, 20, 20)),
+        ]
+        same_hidden(hidden_by_all(plans, [sample] * len(plans)), [hidden_by(plan, sample) for plan in plans])
+        shape = Silhouette((12, 9), np.tri(30, 20, 3, dtype=bool))
+        shapes = [shape if k % 2 == 0 else None for k in range(len(plans))]
+        found = hidden_by_all(plans, [sample] * len(plans), shapes)
+        same_hidden(found, [hidden_by(plan, sample, given) for plan, given in zip(plans, shapes, strict=True)])
+        assert [hidden.coverage_mask is None for hidden in found[:2]] == [False, True]
+
+
+def same_hidden(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        for name in ("occluded", "outside"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == bool
+        for name in ("coverage", "coverage_canvas", "coverage_box", "coverage_mask"):
+            assert getattr(one, name) == getattr(other, name), name
+            assert type(getattr(one, name)) is type(getattr(other, name))

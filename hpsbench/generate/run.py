@@ -110,7 +110,8 @@ def _short(run: Mapping[str, Any]) -> str:
 
 def _skipped(plans: bytes) -> dict[str, dict[str, int]]:
     """How many plans say, and for which reasons, that their case is not possible; nothing where none does."""
-    reasons = Counter(json.loads(line)["skipped"] for line in plans.splitlines() if b'"skipped"' in line)
+    lines = plans.splitlines() if b'"skipped"' in plans else ()
+    reasons = Counter(json.loads(line)["skipped"] for line in lines if b'"skipped"' in line)
     return {"skipped": dict(sorted(reasons.items()))} if reasons else {}
 
 

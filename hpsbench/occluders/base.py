@@ -8,7 +8,7 @@ people in several ways, one after the other (joint by joint, place by place), ea
 import difflib
 import random
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -64,30 +64,64 @@ class Key:
         return random.Random(self.seed) if isinstance(self.seed, int) else rng_of(*self.seed, kind)
 
 
+class KeyRows(NamedTuple):
+    """The key frames of N frames: the places in ``keys`` (N,) of each one's ``last`` and ``next``, the ``weights`` (N,) of the second."""
+
+    keys: list[Key]
+    last: np.ndarray
+    next: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, found: Iterable[Keys]) -> "KeyRows":
+        """The keys of some frames, one after the other; a key that is one object stands there once."""
+        lasts, nexts, weights = zip(*found, strict=True)
+        keys = {id(key): key for key in (*lasts, *nexts)}
+        places = dict(zip(keys, range(len(keys)), strict=True))
+        last, after = (np.array([places[id(key)] for key in some]) for some in (lasts, nexts))
+        return cls(list(keys.values()), last, after, np.array(weights))
+
+    def blended(self, last: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Rows (N, C) between those of the two key frames, by weight; those of the first alone where it is all."""
+        weights = self.weights[:, None]
+        return np.where(weights == 0, last, (1 - weights) * last + weights * after)
+
+
+# What the frames between two key frames share, by their track and the frame that the first was asked at.
+Ends = dict[tuple[int, int, int], tuple[Key, Key, int]]
+
+
 @dataclass(frozen=True)
 class BySample:
     """Seeds from (protocol seed, id of the key sample, kind): the same in any order, batch, worker or shard."""
 
     seed: int
 
-    def frame_keys(self, sample: Sample, track: Sequence[Sample], interval: int) -> Keys:
+    def frame_keys(self, sample: Sample, track: Sequence[Sample], interval: int, ends: Ends | None = None) -> Keys:
         """The key frames around a frame: the multiples of ``interval`` below and above its number, in its track.
 
         Each is clamped to the first and last kept frame; one that was dropped is replaced by the kept frame nearest to it
         (the earlier of two). The weight counts frame numbers from the lower one, over the whole interval. A
-        frame whose number is such a multiple has itself alone.
+        frame whose number is such a multiple has itself alone. ``ends`` keeps what frames of one track share, while their tracks are there.
         """
         over = sample.frame % interval
         if over == 0:
-            return Keys(self._key(sample), self._key(sample), 0.0)
-        last = max(sample.frame - over, track[0].frame)
-        after = min(sample.frame - over + interval, track[-1].frame)
-        weight = (sample.frame - last) / interval
-        return Keys(self._key(_nearest(track, last)), self._key(_nearest(track, after)), weight)
+            key = self._key(sample)
+            return Keys(key, key, 0.0)
+        ends, words = {} if ends is None else ends, (id(track), sample.frame - over, interval)
+        if words not in ends:
+            ends[words] = self._ends(track, sample.frame - over, interval)
+        last, after, start = ends[words]
+        return Keys(last, after, (sample.frame - start) / interval)
 
-    def index_keys(self, sample: Sample, track: Sequence[Sample], interval: int) -> Keys:
+    def _ends(self, track: Sequence[Sample], frame: int, interval: int) -> tuple[Key, Key, int]:
+        """The key frames at ``frame`` and ``interval`` later, and the number that weights count from."""
+        last, after = max(frame, track[0].frame), min(frame + interval, track[-1].frame)
+        return self._key(_nearest(track, last)), self._key(_nearest(track, after)), last
+
+    def index_keys(self, sample: Sample, track: Sequence[Sample], interval: int, ends: Ends | None = None) -> Keys:
         """Where the published rule counts places in its database: here the same as ``frame_keys``."""
-        return self.frame_keys(sample, track, interval)
+        return self.frame_keys(sample, track, interval, ends)
 
     def _key(self, sample: Sample) -> Key:
         return Key(sample, (self.seed, sample.id))
@@ -102,16 +136,18 @@ class Published:
 
     start: int
 
-    def frame_keys(self, sample: Sample, track: Sequence[Sample], interval: int) -> Keys:
+    def frame_keys(self, sample: Sample, track: Sequence[Sample], interval: int, ends: Ends | None = None) -> Keys:
         """Key frames by frame number, found by counting places; clamped to the track, the weight over the whole interval."""
+        del ends
         place, over = _place(sample, track), sample.frame % interval
         if over == 0:
             return Keys(self._key(track, place), self._key(track, place), 0.0)
         last, after = max(place - over, 0), min(place - over + interval, len(track) - 1)
         return Keys(self._key(track, last), self._key(track, after), (place - last) / interval)
 
-    def index_keys(self, sample: Sample, track: Sequence[Sample], interval: int) -> Keys:
+    def index_keys(self, sample: Sample, track: Sequence[Sample], interval: int, ends: Ends | None = None) -> Keys:
         """Key frames by place in the database, across the borders of tracks: seeds without a sample."""
+        del ends
         index = self.start + _place(sample, track)
         last = index - index % interval
         return Keys(Key(None, last), Key(None, last + interval), (index - last) / interval)
@@ -147,8 +183,26 @@ def _nearest(track: Sequence[Sample], frame: int) -> Sample:
     return min(track[max(after - 1, 0) : after + 1], key=lambda other: abs(other.frame - frame))
 
 
+class _Remembering:
+    """What a target and many of them have in common: a ``memo`` that is kept from sample to sample of one planner."""
+
+    memo: dict[Any, Any]
+
+    def once(self, words: tuple[Hashable, ...], work: Callable[[], Any]) -> Any:
+        """What ``work`` gave for these words the first time. They have to tell all that it depends on, within one protocol and dataset."""
+        if words not in self.memo:
+            if len(self.memo) >= _MOST_KEPT:
+                self.memo.clear()
+            self.memo[words] = work()
+        return self.memo[words]
+
+    def draws(self, key: Key, kind: str) -> Draws:
+        """Fresh draws of a key frame, as ``key.draws(kind)`` gives them."""
+        return _Replayed(self.once(("draws", kind, key.seed), lambda: (key.draws(kind), [])))
+
+
 @dataclass(frozen=True)
-class Target:
+class Target(_Remembering):
     """Whom an occlusion is planned for: a sample, the kept samples of its track by frame, the window fixed so far (or None), the case.
 
     ``memo`` is kept from sample to sample of one planner: what follows from a key frame alone is not worked out for each frame about it.
@@ -199,21 +253,50 @@ class Target:
                 return np.asarray(truth.joints2d[place], dtype=np.float64)
         raise NotPossible(f"no such joint in {truth.skeleton}")
 
-    def once(self, words: tuple[Hashable, ...], work: Callable[[], Any]) -> Any:
-        """What ``work`` gave for these words the first time. They have to tell all that it depends on, within one protocol and dataset."""
-        if words not in self.memo:
-            if len(self.memo) >= _MOST_KEPT:
-                self.memo.clear()
-            self.memo[words] = work()
-        return self.memo[words]
-
-    def draws(self, key: Key, kind: str) -> Draws:
-        """Fresh draws of a key frame, as ``key.draws(kind)`` gives them."""
-        return _Replayed(self.once(("draws", kind, key.seed), lambda: (key.draws(kind), [])))
-
     def words(self, kind: str, *more: str | int) -> list[str | int]:
         """The words that draws for this sample start from, whatever its case: (protocol seed, sample id, kind, more)."""
         return [self.seed, self.sample.id, kind, *more]
+
+
+@dataclass(frozen=True)
+class Targets(_Remembering):
+    """Many targets of one protocol and dataset, to be planned for at once: the fields of ``Target``, those of each one in a sequence.
+
+    ``keyed`` is kept from occluder to occluder while the samples stay the same.
+    """
+
+    samples: Sequence[Sample]
+    tracks: Sequence[Sequence[Sample]]
+    windows_xyxy: Sequence[np.ndarray | None]
+    seedings: Sequence[Seeding]
+    cases: Sequence[str]
+    seed: int
+    memo: dict[Any, Any] = field(default_factory=dict)
+    silhouettes: Callable[[Sample], Silhouette | None] | None = None
+    keyed: dict[tuple[str, int], KeyRows] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Target]:
+        for sample, track, window, seeding, case in self._rows(self.windows_xyxy, self.seedings, self.cases):
+            yield Target(sample, track, window, self.seed, seeding, case, self.memo, self.silhouettes)
+
+    def _rows(self, *columns: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        return zip(self.samples, self.tracks, *columns, strict=True)
+
+    def frame_keys(self, interval: int) -> KeyRows:
+        """The key frames of each by ``frame_keys`` of its seeding."""
+        return self._keys("frame_keys", interval)
+
+    def index_keys(self, interval: int) -> KeyRows:
+        """The key frames of each by ``index_keys`` of its seeding."""
+        return self._keys("frame_keys" if isinstance(self.seedings[0], BySample) else "index_keys", interval)
+
+    def _keys(self, rule: str, interval: int) -> KeyRows:
+        if (rule, interval) not in self.keyed:
+            ends: Ends = {}
+            rows = self._rows(self.seedings)
+            found = (getattr(seeding, rule)(sample, track, interval, ends) for sample, track, seeding in rows)
+            self.keyed[rule, interval] = KeyRows.of(found)
+        return self.keyed[rule, interval]
 
 
 @dataclass(frozen=True)
@@ -292,6 +375,16 @@ class Occluder:
         """What is drawn for this target: plain JSON numbers, from which pixels follow. Raises NotPossible."""
         raise NotImplementedError
 
+    def plan_many(self, targets: Targets, params: Any) -> list[Occlusion | NotPossible]:
+        """``plan`` for each target, NotPossible as a value: here one by one. A kind may do it faster, to the same numbers."""
+        return [self._planned(target, params) for target in targets]
+
+    def _planned(self, target: Target, params: Any) -> Occlusion | NotPossible:
+        try:
+            return self.plan(target, params)
+        except NotPossible as reason:
+            return reason
+
     def needs_silhouette(self, params: Any) -> bool:
         """Whether planning with these numbers asks for the person's silhouette."""
         del params
@@ -304,6 +397,12 @@ class Occluder:
 
     def window(self, occlusion: Occlusion) -> np.ndarray | None:
         """The window (4,) float64 that the view is cut to; None: this kind does not cut."""
+        del occlusion
+        return None
+
+    def cover(self, occlusion: Occlusion) -> IntBox | None:
+        """The box of pixels of the whole image that is all it hides (empty: none), by which many plans are measured at once; None: what it
+        hides is no such box, or beyond what is known."""
         del occlusion
         return None
 

@@ -4,16 +4,19 @@ Source: NIKI (Li et al., CVPR 2023), section 4, and the helper functions of its 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from hpsbench.errors import DataError
-from hpsbench.occluders.base import Draws, Key, Occluder, Target
+from hpsbench.occluders.base import Draws, Key, Occluder, Target, Targets
+from hpsbench.occluders.base_cover import NOTHING
+from hpsbench.occluders.base_stencil import IntBox
 from hpsbench.skeleton import joint_names
 from hpsbench.types import Card, Occlusion
 
 AIM = "eval14"
-_SPIN49 = slice(25, 39)
+_SPIN49 = 25
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,27 @@ def aim_joints(keypoints: np.ndarray, skeleton: str, params: TruncationParams) -
     Visibility is 1 where the confidence is above ``min_confidence``; 0 for joints that the skeleton lacks and for those named
     ``unseen``. Skeleton "spin49" is the 49-joint order of SPIN and VIBE.
     """
-    names = joint_names(AIM)
-    out = np.zeros((len(names), 3), dtype=np.float32)
-    if skeleton == "spin49":
-        out[:] = keypoints[_SPIN49]
-    else:
-        known = joint_names(skeleton)
-        for row, name in enumerate(names):
-            if name in known:
-                out[row] = keypoints[known.index(name)]
+    rows, places = _aim(skeleton)
+    out = np.zeros((len(joint_names(AIM)), 3), dtype=np.float32)
+    out[rows] = keypoints[places]
     out[:, 2] = out[:, 2] > params.min_confidence
-    out[[names.index(name) for name in params.unseen], 2] = 0
+    out[_rows(params.unseen), 2] = 0
     return out
+
+
+@cache
+def _aim(skeleton: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows of eval14 a skeleton has, and where they stand in it."""
+    known = joint_names(AIM) if skeleton == "spin49" else joint_names(skeleton)
+    pairs = [(row, known.index(name)) for row, name in enumerate(joint_names(AIM)) if name in known]
+    rows, places = np.array(pairs).T
+    return rows, places + _SPIN49 if skeleton == "spin49" else places
+
+
+@cache
+def _rows(names: tuple[str, ...]) -> np.ndarray:
+    """Where joints stand in eval14."""
+    return np.array([joint_names(AIM).index(name) for name in names], dtype=np.int64)
 
 
 def base_window(bbox_xyxy: np.ndarray, scale: float) -> Window:
@@ -95,9 +107,8 @@ def truncation_window(draws: Draws, joints14: np.ndarray, base: Window, params: 
     ``joints14`` (14, 3) x px, y px, visibility; ``zoom``: image px to one px of ``params``. Draws, in the published order: which
     group, shift in x, shift in y, side; none where no group is visible enough, the first alone where there is no truncation.
     """
-    names = joint_names(AIM)
-    members = [[names.index(name) for name in group] for group in params.groups]
-    valid = [group for group, rows in enumerate(members) if joints14[rows, 2].mean() > params.group_share_above]
+    members = [_rows(group) for group in params.groups]
+    valid = [group for group, rows in enumerate(members) if joints14[rows, 2].sum() / len(rows) > params.group_share_above]
     if not valid:
         return base
     chosen = _chosen(draws.random(), len(valid), params.probability)
@@ -152,16 +163,33 @@ class TruncationWindow(Occluder):
         last = self._key_window(target, keys.last, params)
         after = last if keys.weight == 0 else self._key_window(target, keys.next, params)
         window = last if keys.weight == 0 else blended(last, after, keys.weight)
-        numbers = {
-            "window_xyxy": window.xyxy.tolist(),
-            "hidden_groups": [last.group, after.group],
-            "key_frames": [keys.last.sample.frame, keys.next.sample.frame],
-            "weight": keys.weight,
-        }
+        frames = keys.last.sample.frame, keys.next.sample.frame
+        return self._occlusion(window.xyxy.tolist(), (last.group, after.group), frames, keys.weight)
+
+    def _occlusion(self, window_xyxy: list[float], groups: tuple[int | None, ...], frames: tuple[int, ...], weight: float) -> Occlusion:
+        numbers = {"window_xyxy": window_xyxy, "hidden_groups": list(groups), "key_frames": list(frames), "weight": weight}
         return Occlusion(self.kind, "image", numbers)
 
-    def _key_window(self, target: Target, key: Key, params: TruncationParams) -> Window:
-        return target.once((self.kind, id(params), key.sample.id, key.seed), lambda: _key_window(key, params))
+    def plan_many(self, targets: Targets, params: TruncationParams) -> list[Occlusion]:
+        """The same windows, blended all at once."""
+        keys = targets.frame_keys(params.interval)
+        windows = [self._key_window(targets, key, params) for key in keys.keys]
+        table = np.array([(*window.centre, window.side) for window in windows])
+        mixed = keys.blended(table[keys.last], table[keys.next])
+        centres, halves = mixed[:, :2], mixed[:, 2:] / 2
+        boxes = np.concatenate([centres - halves, centres + halves], axis=1).tolist()
+        groups, frames = [window.group for window in windows], [key.sample.frame for key in keys.keys]
+        shown = np.where(keys.weights == 0, keys.last, keys.next).tolist()
+        rows = zip(boxes, keys.last.tolist(), shown, keys.next.tolist(), keys.weights.tolist(), strict=True)
+        return [self._occlusion(box, (groups[i], groups[j]), (frames[i], frames[k]), weight) for box, i, j, k, weight in rows]
+
+    def _key_window(self, targets: Target | Targets, key: Key, params: TruncationParams) -> Window:
+        return targets.once((self.kind, id(params), key.sample.id, key.seed), lambda: _key_window(key, params))
+
+    def cover(self, occlusion: Occlusion) -> IntBox:
+        """No pixel: what lies outside of the window is cut off."""
+        del occlusion
+        return NOTHING
 
     def window(self, occlusion: Occlusion) -> np.ndarray:
         """The planned square."""
