@@ -174,6 +174,15 @@ class TestTables:
         assert not (scores.score == "auroc").any()
         assert found["influence"][found["influence"].model == "flat"].excess.abs().max() == 0
 
+    def test_flat_to_the_last_digit(self, tmp_path):
+        clean = (np.random.default_rng(5).random((2, 3)) * 300).astype("f4")
+        same = np.repeat(clean[:, None], 4, axis=1)
+        found = tables(read_metrics(open_fields([written(tmp_path, **{"error/mpjpe": same, "clean/mpjpe": clean})])))
+        for name in ("map", "body-map", "influence", "distance", "joints"):
+            assert set(found[name].excess.dropna()) == {0}
+        excess = found["scores"][found["scores"].score.isin(["excess", "spill_over", "hidden_excess"])]
+        assert set(excess.value) == {0}
+
     def test_the_planted_map(self, found):
         planted = found["map"][(found["map"].model == "planted")]
         neck = planted[planted.joint == "neck"]

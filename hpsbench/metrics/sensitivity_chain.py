@@ -11,7 +11,7 @@ from hpsbench.skeleton import edges, joint_index, joint_names
 def influence(excess: np.ndarray, hidden: np.ndarray) -> Mean:
     """The matrix (J, J): row i, column j the mean ``excess`` (N, P, J) of joint j over the pairs of person and position that hide joint i.
 
-    ``hidden`` (N, P, J) bool. The diagonal is what hiding a joint does to itself.
+    ``hidden`` (N, P, J) bool. The diagonal is what hiding a joint does to itself. A patch that hides several joints enters the row of each.
     """
     measured = ~np.isnan(excess)
     under = hidden.reshape(-1, hidden.shape[-1]).astype(np.float64)  # NP J

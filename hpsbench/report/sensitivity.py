@@ -42,10 +42,11 @@ _VALUES_AT_ONCE = 2_000_000
 class Reading:
     """One metric of one field, in mm. ``rows``: an array per person, NaN where not measured; ``sums``: what the people add up to.
 
-    rows: "tracks"; "clean" (N, J), "clean_error" (N,); per scope "<scope>/joints", "<scope>/excess" (N, J), "<scope>/error" (N,) and the
-    ``Split`` as "<scope>/hidden", "/visible", "/hidden_excess", "/spill_over" (N,), each with its number of joints as "<...>_values";
-    "maxima" (N, J); "worst", "worst_visible", "tail", "break_point", "break_known" (N,); "failed", "skipped", "saved" (N,): how many
-    positions; "clean_failed" (N,); "stage/<stage>/<state>" (N,).
+    rows: "tracks"; "clean" (N, J), "clean_error" (N,); per scope "<scope>/joints", "<scope>/excess" (N, J); "<scope>/error",
+    "<scope>/above" (N,), the means of both over joints; the ``Split`` as "<scope>/hidden", "/visible", "/hidden_excess", "/spill_over",
+    all (N,), each with its number of joints as "<...>_values"; "maxima" (N, J); "worst", "worst_visible", "tail", "break_point",
+    "break_known" (N,); "failed", "skipped", "saved" (N,): how many positions; "clean_failed" (N,); "stage/<stage>/<state>" (N,).
+
     sums: "map", "map_excess" ``Mean`` (P, 1 + J), the mean over joints first; "body", "body_excess" ``Mean`` (rows, columns, 1 + J);
     "influence" ``Mean`` (J, J); "curve" ``Curve``; "joints2d", "body_joints2d" ``Mean`` (J, 2) in px of the canvas and in sides of the
     person's box; "figure", "body_figure" the pictures of ``mean_figure`` over canvas and grid; "box" ``Mean`` (2,) of the person's box,
@@ -178,8 +179,9 @@ def _part(field: Field, metric: str, common: np.ndarray) -> tuple[dict[str, np.n
 def _scope_rows(errors: np.ndarray, clean: np.ndarray, hidden: np.ndarray, outside: np.ndarray, where: np.ndarray) -> dict[str, np.ndarray]:
     """Means over the positions ``where`` (N, P)."""
     errors = np.where(where[..., None], errors, np.nan)
-    rows = {"joints": joint_means(errors), "excess": joint_means(excess(errors, clean))}
-    rows["error"] = joint_means(over_joints(errors)[..., None])[:, 0]
+    above = excess(errors, clean)
+    rows = {"joints": joint_means(errors), "excess": joint_means(above)}
+    rows |= {"error": joint_means(over_joints(errors)[..., None])[:, 0], "above": joint_means(over_joints(above)[..., None])[:, 0]}
     for key, mean in vars(split(errors, clean, hidden, outside)).items():
         rows |= {key: mean.values, f"{key}_values": mean.counts}
     return rows

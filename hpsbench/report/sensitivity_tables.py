@@ -46,9 +46,8 @@ def _scores(reading: Reading) -> Iterator[dict[str, object]]:
 
     yield row("clean", rows["clean_error"], joints)
     for scope in SCOPES:
-        error = rows[f"{scope}/error"]
-        yield row("mean", error, positions * joints, scope)
-        yield row("excess", error - rows["clean_error"], positions * joints, scope)
+        yield row("mean", rows[f"{scope}/error"], positions * joints, scope)
+        yield row("excess", rows[f"{scope}/above"], positions * joints, scope)
         for part in _SPLIT:
             yield row(part, rows[f"{scope}/{part}"], rows[f"{scope}/{part}_values"], scope)
     for score, key in (("worst", "worst"), ("worst_visible", "worst_visible"), ("cvar", "tail")):
