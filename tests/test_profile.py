@@ -7,7 +7,7 @@ from fakes import FakeDataset, FakeModel, exact_bodies
 from test_evaluate import protocol_of
 
 from hpsbench.evaluate import evaluate
-from hpsbench.evaluate.stopwatch import STAGES, WAIT, Profile, Stopwatch, timed, untimed
+from hpsbench.evaluate.stopwatch import FIRST, STAGES, WAIT, Profile, Stopwatch, timed, untimed
 from hpsbench.predict import predict
 
 
@@ -72,6 +72,9 @@ class TestStopwatch:
         for _ in timed(items(), watch, "body"):
             pass_by(clock, 50)
         assert watch.seconds == {"body": 3}
+        for _ in timed(items(), watch, "wait", first="first"):
+            pass_by(clock, 50)
+        assert watch.seconds == {"body": 3, "first": 0, "wait": 3}
 
     def test_nobody_looks(self):
         with untimed("model"), untimed("model"):
@@ -82,7 +85,7 @@ class TestStopwatch:
 class TestText:
     def test_one_after_the_other(self):
         watch = Stopwatch()
-        watch.seconds.update({"decode": 1, "model": 5, "write": 2, WAIT: 1})
+        watch.seconds.update({"decode": 1, "model": 5, "write": 2, FIRST: 0.5, WAIT: 0.5})
         text = Profile([watch], people=50, seconds=10).text()
         assert text.splitlines() == [
             "Where the time went: 50 people in 10.00 s, 5.0 people a second.",
@@ -96,7 +99,7 @@ class TestText:
             "metrics         0.00    0.0 %",
             "write           2.00   20.0 %",
             "other           1.00   10.0 %",
-            "The model waited 1.00 s for data, 10.0 % of the time.",
+            "The first batch came after 0.50 s (5.0 %); from then on the model waited 0.50 s (5.0 %) for data.",
         ]
 
     def test_at_the_same_time_with_workers(self):
@@ -144,9 +147,10 @@ class TestAsTyped:
         assert re.search(r"Where the time went: 2 people in \d+\.\d\d s, .* people a second\.\nstage +seconds +share\n", err)
         shares = dict(re.findall(r"^(\w+) +[\d.]+ +([\d.]+) %", err, re.MULTILINE))
         assert [*shares] == [*STAGES, "other"]
-        (waited,) = re.findall(r"^The model waited [\d.]+ s for data, ([\d.]+) % of the time\.$", err, re.MULTILINE)
-        # Ten figures, each rounded to a tenth.
-        assert sum(map(float, [*shares.values(), waited])) == pytest.approx(100, abs=0.6)
+        said = r"^The first batch came after [\d.]+ s \(([\d.]+) %\); from then on the model waited [\d.]+ s \(([\d.]+) %\) for data\.$"
+        (waited,) = re.findall(said, err, re.MULTILINE)
+        # Eleven figures, each rounded to a tenth.
+        assert sum(map(float, [*shares.values(), *waited])) == pytest.approx(100, abs=0.6)
 
     def test_a_file_of_answers(self, run):
         status, out, err = run("predict", "--model", "mean-pose", "--limit", "2", "--out", "p.h5", "--profile")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hpsbench.evaluate.asking import Answered, answered, asked
 from hpsbench.evaluate.people import Person
-from hpsbench.evaluate.stopwatch import WAIT, Profile, Stopwatch, Watch, timed, untimed
+from hpsbench.evaluate.stopwatch import FIRST, WAIT, Profile, Stopwatch, Watch, timed, untimed
 from hpsbench.models.base import Model
 
 Item = TypeVar("Item")
@@ -89,7 +89,7 @@ class Road:
 
     def _answered(self, model: Model, batches: Iterator[Any]) -> Iterator[Answered]:
         with closing(batches):
-            for one in timed(batches, self._asking, WAIT):
+            for one in timed(batches, self._asking, WAIT, first=FIRST):
                 with self._asking("model"):
                     given = answered(model, one)
                 if self.profile is not None:

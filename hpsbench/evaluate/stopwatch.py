@@ -14,8 +14,8 @@ Watch = Callable[[str], AbstractContextManager[None]]
 # In the order of the work: what a profile shows, and of these what a worker process does where there are any.
 STAGES = ("decode", "crop", "occlude", "transfer", "model", "body", "metrics", "write")
 IN_WORKERS = STAGES[:3]
-# The model has nothing to do, since the next batch is not there.
-WAIT = "wait"
+# The model has nothing to do, since the first batch is not there (worker processes take seconds to start), or the next one.
+FIRST, WAIT = "first", "wait"
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _END = object()
@@ -62,14 +62,16 @@ class Stopwatch:
         return dict(seconds)
 
 
-def timed(items: Iterator[Item], watch: Watch, stage: str) -> Iterator[Item]:
-    """The items; the time that each of them takes to come is that of a stage."""
+def timed(items: Iterator[Item], watch: Watch, stage: str, *, first: str | None = None) -> Iterator[Item]:
+    """The items; the time that each of them takes to come is that of a stage, the first one's that of another if that is named."""
+    now = first or stage
     while True:
-        with watch(stage):
+        with watch(now):
             item = next(items, _END)
         if item is _END:
             return
         yield item
+        now = stage
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Profile:
     seconds: float = 0.0
 
     def stages(self) -> dict[str, float]:
-        """Seconds by stage, "wait" among them, those in worker processes summed over all of them."""
+        """Seconds by stage, "first" and "wait" among them, those in worker processes summed over all of them."""
         return dict(sum((watch.seconds for watch in self.watches), Counter()) + self.in_workers)
 
     def text(self) -> str:
@@ -99,10 +101,11 @@ class Profile:
             lines.append(self._line("other", max(self.seconds - self.watches[0].seconds.total(), 0.0), False))
         else:
             lines.append("Reading, model and scoring had a thread each and ran at the same time: their shares add up to more than 100 %.")
-        waited = found.get(WAIT, 0.0)
-        return "\n".join([*lines, f"The model waited {waited:.2f} s for data, {100 * waited / self.seconds:.1f} % of the time."])
+        first, waited = (f"{found.get(stage, 0.0):.2f} s ({100 * found.get(stage, 0.0) / self.seconds:.1f} %)" for stage in (FIRST, WAIT))
+        return "\n".join([*lines, f"The first batch came after {first}; from then on the model waited {waited} for data."])
 
     def _line(self, stage: str, seconds: float, summed: bool) -> str:
         whole = self.seconds * (self.workers if summed else 1)
         line = f"{stage:<10}{seconds:>10.2f}{100 * seconds / whole:>7.1f} %"
-        return line + (f"   summed over {self.workers} worker processes, share of all their time" if summed else "")
+        whose = "in a worker process" if self.workers == 1 else f"summed over {self.workers} worker processes, share of all their time"
+        return f"{line}   {whose}" if summed else line
