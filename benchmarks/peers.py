@@ -1,7 +1,7 @@
 """The field's way of doing things, in our own few lines each, to be measured against."""
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,7 @@ from scipy.sparse import csc_matrix
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from hpsbench.models.nets.local import Box
 from hpsbench.occlude import Planner, apply_to_image
 from hpsbench.skeleton import subset
 from hpsbench.types import Sample
@@ -88,3 +89,19 @@ def written_per_person(samples: Sequence[Sample], planner: Planner, folder: Path
     folder.mkdir()
     for k, sample in enumerate(samples):
         cv2.imwrite(str(folder / f"{k}.png"), apply_to_image(sample.view.read(), planner(sample))[..., ::-1])
+
+
+@torch.no_grad()
+def slid_one_by_one(net: Callable[[Tensor], Tensor], image: Tensor, gt: Tensor, boxes: Sequence[Box]) -> Tensor:
+    """Errors (P, J) mm of joints relative to joint 0, with a patch at each box of an image (1, 3, S, S), all on the host.
+
+    One pass to a box; errors before and after Procrustes are taken in numpy after each.
+    """
+    field, gt = [], gt.numpy()
+    for box in boxes:
+        occluded = image.clone()
+        occluded[box.slices()] = 0
+        joints = net(occluded)[0].numpy()
+        field.append(1000 * np.linalg.norm((joints - joints[:1]) - (gt - gt[:1]), axis=-1))
+        pa_mpjpe_loop(joints[None], gt[None])
+    return torch.from_numpy(np.stack(field))
