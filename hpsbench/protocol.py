@@ -24,6 +24,7 @@ from hpsbench.store import sha256_of_bytes
 from hpsbench.tables import plain, read_table
 
 _TEXT_KEYS = ("what", "source")
+_NOT_CONTENT = (*_TEXT_KEYS, "occluders", "refine")
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,27 @@ class AgoraRule:
 
 
 @dataclass(frozen=True)
+class RefineRule:
+    """How `hpsbench sensitivity --refine` saves passes on a grid: which places it looks at first, and the bound that this keeps.
+
+    First every ``coarse``-th place each way, then where the error changes or its maximum may lie, at most ``share`` of all places. Each
+    person's largest error over places is then within ``bound_mm`` of that over all of them for the share ``people`` of people.
+    """
+
+    bound_mm: float
+    people: float
+    coarse: int
+    share: float
+
+    def __post_init__(self):
+        if self.bound_mm <= 0 or not 0 < self.people <= 1 or self.coarse < 2 or not 0 < self.share < 1:
+            raise ValueError(
+                "bound_mm, people, coarse, share: expected a number above 0, one in (0, 1], at least 2 and one in (0, 1), but got "
+                f"{self.bound_mm:g}, {self.people:g}, {self.coarse} and {self.share:g}."
+            )
+
+
+@dataclass(frozen=True)
 class OccluderRule:
     """One occluder: its registered kind and its numbers, a frozen dataclass of that kind. They apply in the file's order."""
 
@@ -150,7 +172,8 @@ class Protocol:
     """One protocol, checked. ``seeding`` "by-sample" or, where a database's order is the seed, "published".
 
     ``what`` and ``source`` are text for readers: the hash leaves them out. ``agora``: how AGORA's own scores are made, which then are
-    the scores; None: the means of a table of errors.
+    the scores; None: the means of a table of errors. ``refine``: how passes may be saved; it decides nothing of a full run, and the hash
+    leaves it out too.
     """
 
     name: str
@@ -163,6 +186,7 @@ class Protocol:
     score: ScoreRule
     occluders: tuple[OccluderRule, ...] = ()
     agora: AgoraRule | None = None
+    refine: RefineRule | None = None
 
     def __post_init__(self):
         if self.agora is not None:
@@ -202,7 +226,7 @@ class Protocol:
     @cached_property
     def content(self) -> dict[str, Any]:
         """All that decides a number, with everything inherited written out, as plain JSON; later fields only where not at their default."""
-        content = {key: value for key, value in plain(self).items() if key not in (*_TEXT_KEYS, "occluders") and value is not None}
+        content = {key: value for key, value in plain(self).items() if key not in _NOT_CONTENT and value is not None}
         later = self.score.later
         content["score"] = {key: value for key, value in content["score"].items() if key not in later or value != later[key]}
         return content | {"occluders": [{"kind": rule.kind} | plain(rule.params) for rule in self.occluders]}

@@ -25,6 +25,7 @@ SIDEWAYS = {
     ("safeload", "store"),
     ("geometry", "skeleton"),
     ("predict", "evaluate"),
+    ("sensitivity", "evaluate"),
 }
 # In these rooms the files do not import one another, but for the room's shared part: __init__, base, base_* and the bank.
 PLUGIN_ROOMS = {"datasets", "occluders", "models"}
