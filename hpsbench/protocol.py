@@ -2,7 +2,7 @@
 
 A file may name another one by ``base``: it then starts from that file's content and overrides it key by key, table by table;
 lists (the metrics, the occluders) are replaced whole. A table [occluders.KIND] changes single numbers of the base's occluder of that kind,
-and KIND = false takes it away.
+and KIND = false takes it away; refine = false does so with the table of that name.
 A name "PROTOCOL@OTHER" is a protocol on another one's data: its people are those that OTHER measures on.
 """
 
@@ -274,6 +274,8 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     table = _resolved(str(name_or_path), Path(), ())
     where = f"Protocol {name_or_path}"
     rules = table.pop("occluders", [])
+    if table.get("refine") is False:
+        del table["refine"]
     if not isinstance(rules, list):
         raise ProtocolError(f"{where}: occluders: {rules!r} found, but tables headed [[occluders]] were expected.")
     protocol = read_table(Protocol, table, where)

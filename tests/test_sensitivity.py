@@ -381,7 +381,7 @@ class TestMemory:
         return run(Tiny(bodies), PARE, bodies, out, exact=True, **how), most
 
     def test_bounded_whatever_the_number_of_people(self, whole, bodies, tmp_path, monkeypatch):
-        how = {"batch_size": 8, "memory": 350_000}
+        how = {"batch_size": 8, "memory": 400_000}
         most = [self.most_held(bodies, tmp_path / f"{limit}", monkeypatch, limit=limit, **how)[1] for limit in (8, None)]
         assert most[0] == most[1] <= 5
         found, wanted = read_field(tmp_path / "None"), read_field(whole[1])
@@ -396,6 +396,54 @@ class TestMemory:
     def test_too_little_says_how_much(self, bodies, tmp_path):
         with pytest.raises(HpsbenchError, match=r"0\.1 MB of memory were given, but a batch of 32 crops .* take 1\.\d MB here\. Give more"):
             run(Tiny(bodies), PARE, bodies, tmp_path / "out", memory=100_000)
+        assert not (tmp_path / "out").exists()
+
+
+class Staged(Tiny):
+    """Has stages: each answers with another shape, and what is hidden is told by the first numbers of its shape."""
+
+    joint_stage = "j29"
+
+    def faster(self):
+        model = Staged(self.bodies)
+        model.quick = True
+        return model
+
+    def slide(self, clean, batch):
+        assert self.quick
+        self.slid = torch.stack([(one != two).any() for one, two in zip(clean.crops, batch.crops, strict=True)])
+        return self.predict(batch)
+
+    def stages(self, clean, batch, hidden):
+        own, other = self.predict(batch), self.predict(clean)
+        mixed = replace(own, rotmats=torch.where(hidden.any(1)[:, None, None, None], own.rotmats, other.rotmats))
+        return {"image": own, "clean": other, "clean-but-hidden": mixed}
+
+
+class TestWays:
+    def test_stages_are_kept_beside(self, whole, bodies, tmp_path):
+        run(Staged(bodies), PARE, bodies, tmp_path, stages=True, exact=True, limit=2)
+        field, wanted = read_field(tmp_path), read_field(whole[1])
+        assert field.about.stages == ("image", "clean", "clean-but-hidden")
+        np.testing.assert_allclose(field.error("mpjpe"), wanted.error("mpjpe")[:2], rtol=0, atol=1e-3)
+        np.testing.assert_allclose(field.stage("image"), field.error("mpjpe"), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(field.stage("clean"), np.broadcast_to(field.clean("mpjpe")[:, None], (2, 36, 14)), rtol=0, atol=1e-3)
+        of_nothing = ~field.hidden.any(2)
+        assert of_nothing.any()
+        assert not of_nothing.all()
+
+    def test_faster_and_slid_is_the_same_field(self, whole, bodies, tmp_path):
+        result = run(Staged(bodies), PARE, bodies, tmp_path, fast=True, exact=True, limit=2)
+        np.testing.assert_allclose(read_field(tmp_path).error("mpjpe"), read_field(whole[1]).error("mpjpe")[:2], rtol=0, atol=1e-3)
+        assert result["counts"]["passes"] == 74
+
+    @pytest.mark.parametrize(
+        ("how", "message"),
+        [({"stages": True}, "'tiny' has no stage that is given joints"), ({"fast": True, "dtype": "bf16"}, "give one of the two")],
+    )
+    def test_what_a_model_does_not_know(self, how, message, bodies, tmp_path):
+        with pytest.raises(HpsbenchError, match=message):
+            run(Tiny(bodies), PARE, bodies, tmp_path / "out", **how)
         assert not (tmp_path / "out").exists()
 
 

@@ -52,7 +52,7 @@ def walked(refinement, subject, field):
     found, rounds = Found.nothing(subject, 2, JOINTS), 0
     while len(places := list(refinement(found))):
         values = np.array([0.0 if place == CLEAN else field.flat[place] for place in places])
-        found.put(places, np.broadcast_to(values[:, None, None], (len(places), 2, JOINTS)), np.zeros(len(places), bool), None)
+        found.put(places, np.broadcast_to(values[:, None, None], (len(places), 2, JOINTS)), np.zeros(len(places), bool))
         rounds += 1
     return found.visited[:-1], rounds
 
@@ -140,6 +140,10 @@ class TestRun:
 
 
 class TestRule:
+    def test_a_base_s_table_can_be_taken_away(self):
+        assert load_protocol("3dpw-advocc-80").refine is None
+        assert load_protocol("pare-40-10-black").refine == load_protocol("pare-40-10").refine
+
     def test_it_decides_nothing_of_a_full_run(self, protocol):
         without = replace(protocol, refine=None)
         assert without.sha256 == protocol.sha256

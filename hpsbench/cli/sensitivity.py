@@ -62,6 +62,8 @@ class Memory(click.ParamType):
     help="The most that batches, and the crops and rows of people in hand, may take; the model and decoded images come on top.",
 )
 @click.option("--dtype", type=click.Choice(["float32", "bf16"]), default="float32", show_default=True, help="bf16 says how far it is off.")
+@click.option("--stages", is_flag=True, help="Also the errors when a model's IK stage is given joints of the clean crop (hybrik, niki).")
+@click.option("--fast", is_flag=True, help="Fuse the networks, recompute what a patch reaches; moves errors by float32's rounding.")
 @click.option("--exact", is_flag=True, help="Keep the field in float32 (else float16, where every error is below 1024 mm).")
 def sensitivity_command(
     model: str, weights: tuple[Path, ...], name: str | None, data: Path | None, body: Path | None, out: Path, device: str, **how

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,11 +14,11 @@ from hpsbench.datasets.base import Dataset
 from hpsbench.errors import HpsbenchError, ProtocolError, ResultError
 from hpsbench.evaluate.about import about_run, device_name, identity_of
 from hpsbench.field import Field, FieldAbout, FieldWriter, merge_fields
-from hpsbench.models.base import Model, pick_device
+from hpsbench.models.base import STAGES, Model, pick_device
 from hpsbench.protocol import Protocol
 from hpsbench.sensitivity.cost import Cost
 from hpsbench.sensitivity.half import in_bfloat16
-from hpsbench.sensitivity.passes import Ask, Deviation, Found, Passes, everything
+from hpsbench.sensitivity.passes import Ask, Deviation, Found, Passes, Way, everything
 from hpsbench.sensitivity.people import SubjectReader, check_slidable, selected_frames, subjects_of
 from hpsbench.sensitivity.refine import Refinement
 from hpsbench.sensitivity.room import Room
@@ -53,6 +53,8 @@ def sensitivity(
     refine: bool = False,
     memory: int = MEMORY,
     dtype: str = "float32",
+    stages: bool = False,
+    fast: bool = False,
     exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -61,15 +63,18 @@ def sensitivity(
     A run that was killed goes on with the people who are not done; with ``resume`` False it starts over. ``limit`` and ``shard`` as in
     ``evaluate``; shards are joined by ``merge_sensitivity``. ``refine`` asks for some of a grid's places only, as the protocol's table
     [refine] says. ``memory`` bounds, in bytes, what is held of people at once: see ``room.Room``. ``dtype`` "bf16" computes the model's
-    networks in bfloat16, and tells how far that is from float32. ``exact`` keeps the field in float32. A failed answer is NaN and counted.
-    ``device``, ``batch_size``, ``workers`` and ``memory`` move no number beyond the float noise of the model. Raises ProtocolError for a
-    protocol without positions, ResultError where ``out`` belongs to another run, PredictionError for answers that cannot be scored, and
-    whatever the dataset raises.
+    networks in bfloat16, and tells how far that is from float32. ``stages`` adds, of models with an IK stage, the errors of its answers to
+    other joints (``Model.stages``); ``fast`` asks the model's ``faster`` form and lets it leave out what a patch does not reach, which
+    moves errors by float32's rounding. ``exact`` keeps the field in float32. A failed answer is NaN and counted. ``device``,
+    ``batch_size``, ``workers`` and ``memory`` move no number beyond the float noise of the model. Raises ProtocolError for a protocol
+    without positions, ResultError where ``out`` belongs to another run, PredictionError for answers that cannot be scored, and whatever the
+    dataset raises.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, but got '{dtype}'")
     where = pick_device(device)
     _check(model, protocol)
+    _check_way(model, dtype, stages=stages, fast=fast)
     if protocol.score.flips == "none" and isinstance(model, Model):
         model = model.without_flips()
     frames, all_ids = selected_frames(dataset, limit, shard), dataset.ids
@@ -78,22 +83,28 @@ def sensitivity(
     rule = _refine_rule(protocol, reader, refine)
     about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
     scorer = FieldScorer(bodies, protocol.score, where)
-    field_about = _field_about(model, protocol, reader, scorer)
+    field_about = replace(_field_about(model, protocol, reader, scorer), stages=STAGES if stages else ())
     crowd = max(map(len, frames))
     side = 0 if model.crop is None else model.crop.side
     room = Room.within(memory, field_about, side=side, batch_size=batch_size, workers=workers, crowd=crowd, refined=refine)
-    identity = identity_of(about, ids, getattr(model, "code_sha256", "")) | {"verb": "sensitivity", "dtype": dtype, "refine": rule}
+    identity = identity_of(about, ids, getattr(model, "code_sha256", "")) | {
+        "verb": "sensitivity",
+        "dtype": dtype,
+        "refine": rule,
+        "stages": stages,
+    }
     writer = FieldWriter(out, field_about, identity, resume=resume)
     if writer.finished() is not None:
         return _finished(writer, about, identity)
     cost = Cost(where)
-    asked, deviation = model, None
+    asked, deviation = model.faster() if fast else model, None
     if dtype == "bf16":
         asked, deviation = in_bfloat16(model, where), Deviation(model, scorer)
     done = writer.done()
     reader.frames = [rest for frame in frames if (rest := [i for i in frame if all_ids[i] not in done])]
     ask: Ask = everything if rule is None else Refinement(protocol.refine, reader.grid)
-    passes = Passes(asked, scorer, where, protocol.cases, batch_size, room.held, ask, cost, deviation)
+    way = Way(slid=fast, staged=stages)
+    passes = Passes(asked, asked if deviation else model, scorer, where, protocol.cases, batch_size, room.held, ask, cost, way, deviation)
     with torch.inference_mode():
         _work(writer, passes.run(subjects_of(reader, workers)), scorer.metrics, room, _count_to(progress, len(done), len(ids)))
     field = writer.finish(ids, exact=exact)
@@ -139,6 +150,18 @@ def _check(model: Model, protocol: Protocol) -> None:
             "runs; answers to a protocol's positions are scored by `hpsbench eval`."
         )
     check_slidable(protocol, f"model '{model.card.name}', which takes images")
+
+
+def _check_way(model: Model, dtype: str, *, stages: bool, fast: bool) -> None:
+    """Raises HpsbenchError for ways of asking that a model does not know, or that exclude one another."""
+    if stages and getattr(model, "joint_stage", None) is None:
+        raise HpsbenchError(f"Model '{model.card.name}' has no stage that is given joints (as hybrik and niki have). Leave --stages out.")
+    if fast and not isinstance(model, Model):
+        raise HpsbenchError(
+            f"Model '{model.card.name}' is not derived from hpsbench.models.base.Model and has no faster form. Leave --fast out."
+        )
+    if fast and dtype != "float32":
+        raise HpsbenchError("--fast is float32, and --dtype bf16 is not: give one of the two.")
 
 
 def _refine_rule(protocol: Protocol, reader: SubjectReader, refine: bool) -> dict[str, Any] | None:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from hpsbench.errors import PredictionError
-from hpsbench.models.base import Model
+from hpsbench.models.base import STAGES, Model
+from hpsbench.models.base_joint_stage import hidden_by_name
 from hpsbench.sensitivity.cost import Cost
 from hpsbench.sensitivity.covers import CLEAN, paint
 from hpsbench.sensitivity.people import Subject
 from hpsbench.sensitivity.scoring import FieldScorer, Measured
+from hpsbench.skeleton import joint_names
 from hpsbench.types import Prediction, ViewBatch, view_id_of
 
 
@@ -23,7 +25,7 @@ class Found:
     """What is known of one person so far. The last row of each array is that of the clean crop.
 
     ``errors`` (P + 1, M, J) float32 mm, NaN: not measured; ``failed`` and ``visited`` (P + 1,) bool; ``confidence`` (P + 1, J) float32,
-    None where the model gives none.
+    None where the model gives none; ``stages`` (P + 1, S, J) float32 mm of the first metric, None where no stages are asked for.
     """
 
     subject: Subject
@@ -31,6 +33,7 @@ class Found:
     failed: np.ndarray
     visited: np.ndarray
     confidence: np.ndarray | None = None
+    stages: np.ndarray | None = None
 
     @classmethod
     def nothing(cls, subject: Subject, metrics: int, joints: int) -> "Found":
@@ -43,13 +46,13 @@ class Found:
         """The positions that are possible for this person."""
         return np.flatnonzero([not reason for reason in self.subject.skipped])
 
-    def put(self, positions: Sequence[int], errors: np.ndarray, failed: np.ndarray, confidence: np.ndarray | None) -> None:
-        """Take in what was measured at some positions, CLEAN among them."""
+    def put(self, positions: Sequence[int], errors: np.ndarray, failed: np.ndarray, **more: np.ndarray) -> None:
+        """Take in what was measured at some positions, CLEAN among them; ``more``: "confidence", "stages"."""
         self.errors[positions], self.failed[positions], self.visited[positions] = errors, failed, True
-        if confidence is not None:
-            if self.confidence is None:
-                self.confidence = np.full((len(self.failed), confidence.shape[1]), np.nan, dtype=np.float32)
-            self.confidence[positions] = confidence
+        for name, values in more.items():
+            if getattr(self, name) is None:
+                setattr(self, name, np.full((len(self.failed), *values.shape[1:]), np.nan, dtype=np.float32))
+            getattr(self, name)[positions] = values
 
 
 # Which positions to ask for next, by what is known of a person; none: that was all. CLEAN is the crop as it is.
@@ -79,17 +82,19 @@ class _Flying(NamedTuple):
 
     rows: list[tuple[_Held, list[int]]]
     measured: Measured
+    stages: Tensor | None
 
 
 @dataclass
 class Passes:
     """People in, people with their errors out, in batches of ``batch_size`` passes whatever the number of positions.
 
-    At most ``most_held`` people are in hand at once. ``exact``: the model whose answers those of ``model`` are compared with now and then.
-    On a GPU a batch is collected after the next one was started.
+    At most ``most_held`` people are in hand at once. ``way``: what of the model is asked (see ``Way``); ``bare``: the model that is timed
+    alone. ``deviation``: what its answers are compared with now and then. On a GPU a batch is collected after the next one was started.
     """
 
     model: Model
+    bare: Model
     scorer: FieldScorer
     device: torch.device
     cases: Sequence[str]
@@ -97,6 +102,7 @@ class Passes:
     most_held: int
     ask: Ask
     cost: Cost
+    way: "Way"
     deviation: "Deviation | None" = None
     _queue: deque[tuple[_Held, list[int]]] = field(default_factory=deque)
     _held: int = 0
@@ -154,12 +160,18 @@ class Passes:
         if self.cost.wants_bare:
             self._time_bare(_repeated(clean, self.batch_size))
         self._bare = None if self.cost.bare_crops else _repeated(clean, self.batch_size)
-        batch = clean if clean.crops is None else replace(clean, crops=paint(clean.crops, [(h.found.subject.cover, p) for h, p in rows]))
+        batch = clean
+        if clean.crops is not None:
+            crops = clean.crops.clone() if self.way.needs_clean else clean.crops
+            batch = replace(clean, crops=paint(crops, [(held.found.subject.cover, positions) for held, positions in rows]))
         truths = torch.cat([held.truth.expand(len(positions), *held.truth.shape) for held, positions in rows])
-        measured = self.scorer.measure_joints(_answer(self.model, batch), truths)
+        prediction, staged = self.way.ask(self.model, clean, batch, [(held.found.subject, positions) for held, positions in rows])
+        measured, stages = self.scorer.measure_joints(prediction, truths), None
+        if staged:
+            stages = torch.stack([self.scorer.measure_joints(answer, truths).errors[:, 0] for answer in staged], dim=1)
         if self.deviation is not None:
             self.deviation.look(batch, truths, measured)
-        return _Flying(rows, measured)
+        return _Flying(rows, measured, stages)
 
     def _batch(self, rows: list[tuple[_Held, list[int]]]) -> ViewBatch:
         """The views of some rows, crops as they are."""
@@ -171,18 +183,19 @@ class Passes:
         return ViewBatch(tuple(ids), None if rows[0][0].crop is None else repeated("crop"), repeated("square"), repeated("intrinsics"))
 
     def _time_bare(self, batch: ViewBatch) -> None:
-        self.cost.time_bare(lambda: self.model.predict(batch), len(batch))
+        self.cost.time_bare(lambda: self.bare.predict(batch), len(batch))
 
     def _land(self, flying: _Flying) -> Iterator[Found]:
         """Hand out what a batch brought; people with nothing left to ask are done."""
         measured, start = flying.measured, 0
         errors, failed = measured.errors.float().cpu().numpy(), measured.failed.cpu().numpy()
-        sure = None if measured.confidence is None else measured.confidence.float().cpu().numpy()
+        found = {"confidence": measured.confidence, "stages": flying.stages}
+        more = {name: value.float().cpu().numpy() for name, value in found.items() if value is not None}
         self._check(errors, failed)
         self.cost.add(len(failed))
         for held, positions in flying.rows:
             some = slice(start, start + len(positions))
-            held.found.put(positions, errors[some], failed[some], None if sure is None else sure[some])
+            held.found.put(positions, errors[some], failed[some], **{name: values[some] for name, values in more.items()})
             held.waiting -= len(positions)
             start = some.stop
             if not held.waiting:
@@ -208,8 +221,42 @@ class Passes:
             )
 
 
-def _answer(model: Model, batch: ViewBatch) -> Prediction:
-    prediction = model.predict(batch)
+@dataclass(frozen=True)
+class Way:
+    """What of a model is asked: its plain answer, by ``slide`` where it can leave out what a patch does not reach (``slid``), or by
+    ``stages``, with other joints given to its IK stage (``staged``)."""
+
+    slid: bool = False
+    staged: bool = False
+
+    @property
+    def needs_clean(self) -> bool:
+        """Whether the model looks at the crops as they are, too."""
+        return self.slid or self.staged
+
+    def ask(
+        self, model: Model, clean: ViewBatch, batch: ViewBatch, rows: Sequence[tuple[Subject, Sequence[int]]]
+    ) -> tuple[Prediction, list[Prediction]]:
+        """(the answer, those of each of STAGES where they are asked for). Raises PredictionError where it is none."""
+        if self.staged:
+            found = model.stages(clean, batch, _hidden_of(rows, model.joint_stage).to(batch.squares_xyxy.device))
+            answers = [_checked(found[stage], model, batch) for stage in STAGES]
+            return answers[STAGES.index("image")], answers
+        return _checked(model.slide(clean, batch) if self.slid else model.predict(batch), model, batch), []
+
+
+def _hidden_of(rows: Sequence[tuple[Subject, Sequence[int]]], skeleton: str) -> Tensor:
+    """(B, K) bool: which joints of a skeleton are hidden in each row; none in a clean crop."""
+    parts = []
+    for subject, positions in rows:
+        places = np.asarray(positions)
+        hidden = subject.hidden_joints[places] & (places != CLEAN)[:, None]
+        parts.append(hidden_by_name(torch.from_numpy(hidden), joint_names(subject.truth.skeleton), skeleton))
+    return torch.cat(parts)
+
+
+def _checked(prediction: Prediction, model: Model, batch: ViewBatch) -> Prediction:
+    """An answer. Raises PredictionError where it is none, or one of other people."""
     if not isinstance(prediction, Prediction):
         raise PredictionError(
             f"{model.card.name} answered with a {type(prediction).__name__}, expected hpsbench.types.Prediction. Mend predict()."
@@ -246,7 +293,7 @@ class Deviation:
         self._seen += 1
         if self._seen & (self._seen - 1) or self._seen >= 2**self._MOST:
             return
-        other = self.scorer.measure_joints(_answer(self.exact, batch), truths)
+        other = self.scorer.measure_joints(_checked(self.exact.predict(batch), self.exact, batch), truths)
         apart = torch.linalg.vector_norm(measured.joints - other.joints, dim=-1)
         known = apart[apart.isfinite()]
         self.passes += len(batch)

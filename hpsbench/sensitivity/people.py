@@ -30,7 +30,8 @@ class Subject:
     """One person: the crop (S, S, 3) as a model gets it (None: it takes none), and what every position does to it.
 
     ``canvas_xyxy`` px of the image; ``person_box`` and ``joints2d`` (J, 2) of the scored joints: px of the canvas, NaN where unknown.
-    ``hidden`` (P, J), ``outside`` (J,) bool; ``coverage`` (P,) of the person's box; ``skipped`` (P,): why a position is not possible.
+    ``hidden`` (P, J), ``outside`` (J,) bool, ``hidden_joints`` (P, K) bool of the truth's own joints; ``coverage`` (P,) of the person's
+    box; ``skipped`` (P,): why a position is not possible.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Subject:
     person_box: np.ndarray
     joints2d: np.ndarray
     hidden: np.ndarray
+    hidden_joints: np.ndarray
     outside: np.ndarray
     coverage: np.ndarray
     skipped: tuple[str, ...]
@@ -218,6 +220,7 @@ class _Joints:
         return {
             "joints2d": np.where((self.known[self.scored] & has)[:, None], places[self.scored], np.nan),
             "hidden": (occluded & ~outside)[:, self.scored] & has,
+            "hidden_joints": occluded & ~outside,
             "outside": outside[self.scored] & has,
             "coverage": coverage,
             "skipped": tuple(skipped) or ("",) * len(occluded),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hpsbench.errors import HpsbenchError
 from hpsbench.field import FieldAbout
 
-# Crops of a batch at once: as they are, painted, a copy for timing the model alone, and what painting needs on a GPU.
-_BATCHES = 4
+# Crops of a batch at once: as they are, as they are painted, a copy for timing the model alone, and what painting needs on a GPU.
+_BATCHES = 5
 # Frames that each worker process has ready, and the one that it is at.
 _AHEAD = 3
 _MOST_WAITING = 256

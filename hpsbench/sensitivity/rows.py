@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hpsbench.field import Field, Rows
+from hpsbench.models.base import STAGES
 from hpsbench.sensitivity.passes import Found
 
 
@@ -33,6 +34,9 @@ def rows_of(people: Sequence[Found], metrics: Sequence[str]) -> tuple[Rows, tupl
     }
     for place, key in enumerate(metrics):
         rows[f"error/{key}"], rows[f"clean/{key}"] = errors[:, :-1, place], errors[:, -1, place]
+    if people[0].stages is not None:
+        for place, key in enumerate(STAGES):
+            rows[f"stage/{key}"] = np.stack([found.stages for found in people])[:, :-1, place]
     if people[0].confidence is not None:
         sure = np.where(failed[..., None], np.nan, np.stack([found.confidence for found in people]))
         rows["confidence"], rows["clean_confidence"] = sure[:, :-1], sure[:, -1]
