@@ -36,6 +36,7 @@ _SHOWN = 5
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_text = json.encoder.encode_basestring_ascii
 
 
 def canonical(record: Any) -> str:
@@ -56,22 +57,22 @@ def plan_line(plan: OcclusionPlan, hidden: Hidden, skeleton: str) -> str:
 
     It is ``canonical``: its keys stand here in their order, since sorting them for each plan takes longer than all the rest.
     """
-    names, skipped = _quoted(skeleton), f',"skipped":{canonical(plan.skipped)}' if plan.skipped else ""
-    case = f'"case":{canonical(plan.case)},' if plan.case else ""
+    names, skipped = _quoted(skeleton), f',"skipped":{_text(plan.skipped)}' if plan.skipped else ""
+    case = f'"case":{_text(plan.case)},' if plan.case else ""
     occlusions = [{"kind": one.kind, "space": one.space, "params": dict(one.params)} for one in plan.occlusions]
     mask = "" if hidden.coverage_mask is None else f'"coverage_mask":{round(hidden.coverage_mask, 6)!r},'
     return (
         f'{{{case}"coverage":{round(hidden.coverage, 6)!r},"coverage_box":{round(hidden.coverage_box, 6)!r},'
         f'"coverage_canvas":{round(hidden.coverage_canvas, 6)!r},{mask}"occluded":[{",".join(compress(names, hidden.occluded.tolist()))}],'
         f'"occlusions":{canonical(occlusions)},"outside":[{",".join(compress(names, hidden.outside.tolist()))}],'
-        f'"protocol_id":{canonical(plan.protocol_id)},"sample_id":{canonical(plan.sample_id)},"seed":{plan.seed}{skipped}}}'
+        f'"protocol_id":{_text(plan.protocol_id)},"sample_id":{_text(plan.sample_id)},"seed":{plan.seed}{skipped}}}'
     )
 
 
 @cache
 def _quoted(skeleton: str) -> tuple[str, ...]:
     """The joint names of a skeleton as JSON."""
-    return tuple(map(canonical, joint_names(skeleton)))
+    return tuple(map(_text, joint_names(skeleton)))
 
 
 def view_record(view: View, plan: OcclusionPlan) -> dict[str, Any]:

@@ -149,6 +149,22 @@ class TestSameBytes:
         assert counts[0] == 11 + 7
         assert set(dataset.reads) == {f"b/{frame}" for frame in range(4, 9)}
 
+    def test_started_again_in_parts_of_another_size(self, made, tmp_path, monkeypatch):
+        with pytest.raises(DataError, match="broken"):
+            generate(XOCC, People(broken="fake/test/b/00004/0", error=DataError("broken")), tmp_path / "out", images=True)
+        monkeypatch.setattr(room, "_FRAMES_TO_A_PART", 4)
+        dataset = People()
+        generate(XOCC, dataset, tmp_path / "out", images=True)
+        assert files_of(tmp_path / "out") == files_of(made)
+        assert len(set(dataset.reads)) == 20
+
+    @pytest.mark.parametrize(("how", "number"), [({}, 4), ({"images": True}, 7)])
+    def test_plans_alone_are_made_in_larger_parts(self, tmp_path, monkeypatch, how, number):
+        monkeypatch.setattr(room, "_PLANS_TO_A_PART", 6)
+        told = []
+        generate(XOCC, People(), tmp_path / "out", progress=lambda done, total: told.append(done), **how)
+        assert len(told) == 1 + number
+
     def test_a_finished_run_is_left_as_it_is(self, made, tmp_path):
         folder = copied(made, tmp_path)
         dataset = People()

@@ -24,7 +24,7 @@ from hpsbench.protocol import Protocol
 __all__ = ["ENGINES", "Crops", "generate", "generate_all", "merge", "verify"]
 
 Progress = Callable[[int, int], None]
-_FRAMES_TO_A_PART = 64
+_FRAMES_TO_A_PART, _PLANS_TO_A_PART = 64, 512
 
 
 def generate(protocol: Protocol, dataset: Dataset, out: Path | str, **how: Any) -> dict[str, Any]:
@@ -64,9 +64,11 @@ def generate_all(
     images = images or crops is not None
     _check(list(protocols.values()), dataset, bodies, images)
     check_engine(engine, address)
-    runs = {out: Run(Path(out), _identity(protocol, dataset, images, crops, bodies, masks, shard)) for out, protocol in protocols.items()}
+    size = _frames_to_a_part(list(protocols.values()), drawn=images or masks is not None)
+    identities = {out: _identity(protocol, dataset, images, crops, bodies, masks, shard) for out, protocol in protocols.items()}
+    runs = {out: Run(Path(out), identity, size) for out, identity in identities.items()}
     frames = _of_shard(dataset.frames(), shard)
-    parts = tuple(tuple(map(tuple, frames[start : start + _FRAMES_TO_A_PART])) for start in range(0, len(frames), _FRAMES_TO_A_PART))
+    parts = tuple(tuple(map(tuple, frames[start : start + size])) for start in range(0, len(frames), size))
     manifests = {out: run.finished() for out, run in runs.items()}
     left = [out for out, manifest in manifests.items() if manifest is None]
     for out in left:
@@ -78,6 +80,13 @@ def generate_all(
     for out in left:
         manifests[out] = runs[out].finish(_counts(protocols[out], dataset), [runs[out].lines(part) for part in range(len(parts))])
     return {out: manifest for out, manifest in manifests.items() if manifest is not None}
+
+
+def _frames_to_a_part(protocols: Sequence[Protocol], *, drawn: bool) -> int:
+    """Many where a frame takes microseconds, few where a run that is killed would lose minutes, or keep many plans in memory."""
+    cases = sum(len(protocol.cases) for protocol in protocols)
+    slow = drawn or any(protocol.needs_silhouette for protocol in protocols)
+    return _FRAMES_TO_A_PART if slow else max(_FRAMES_TO_A_PART, _PLANS_TO_A_PART // cases)
 
 
 def _write(writer: Writer, total: int, how: Mapping[str, Any], progress: Progress | None) -> None:

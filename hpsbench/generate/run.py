@@ -17,10 +17,14 @@ _PARTS, _RUN = "parts", "run.json"
 
 @dataclass(frozen=True)
 class Run:
-    """One protocol's folder ``out``. ``identity``: what two runs share whose parts fit together, in plain JSON."""
+    """One protocol's folder ``out``. ``identity``: what two runs share whose parts fit together, in plain JSON.
+
+    ``frames_to_a_part`` may be another one when a killed run goes on: parts of another size are done again.
+    """
 
     out: Path
     identity: Mapping[str, Any]
+    frames_to_a_part: int = 1
 
     def finished(self) -> dict[str, Any] | None:
         """The manifest where this very run is finished already. Raises ResultError where the folder is another's, or holds other files."""
@@ -65,7 +69,7 @@ class Run:
         return plans.read_bytes(), views.read_bytes() if views.is_file() else b""
 
     def _part(self, part: int, name: str) -> Path:
-        return self.parts / f"{part:06d}.{name.removesuffix('.gz')}"
+        return self.parts / f"{part:06d}-of-{self.frames_to_a_part}.{name.removesuffix('.gz')}"
 
     def finish(self, counts: Mapping[str, Any], texts: Sequence[tuple[bytes, bytes]]) -> dict[str, Any]:
         """Write the final files out of the lines of all parts, the manifest last; then the parts go."""
