@@ -91,7 +91,8 @@ def fused(net: nn.Module) -> nn.Module:
     """``folded``, with convolutions that do the sum and the ReLU behind them too, in every part of the network that can be traced."""
     net = folded(net)
     for root, part in list(traced_parts(net)):
-        if _works_on_copies(part):
+        fits = any(FusedConv.fits(called_module(part, node)) for node in part.graph.nodes)
+        if fits and _works_on_copies(part):
             root.forward = _Called(_joined(part))
     return net
 
@@ -110,17 +111,24 @@ def fused_graph(net: nn.Module) -> fx.GraphModule | None:
 
 
 class _Called:
-    """A graph called with maps whose channels lie side by side in memory."""
+    """A graph whose maps have their channels side by side in memory, between maps in the usual order."""
 
     def __init__(self, part: fx.GraphModule):
         self.part = part.to(memory_format=torch.channels_last)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.part(*map(_side_by_side, args), **{key: _side_by_side(value) for key, value in kwargs.items()})
+        return in_order(self.part(*map(_side_by_side, args), **{key: _side_by_side(value) for key, value in kwargs.items()}))
 
 
 def _side_by_side(value: Any) -> Any:
     return value.contiguous(memory_format=torch.channels_last) if isinstance(value, Tensor) and value.dim() == 4 else value
+
+
+def in_order(value: Any) -> Any:
+    """An answer whose tensors lie in memory in the usual order."""
+    if isinstance(value, Tensor):
+        return value.contiguous()
+    return type(value)(map(in_order, value)) if type(value) in (tuple, list) else value
 
 
 def _works_on_copies(part: fx.GraphModule) -> bool:

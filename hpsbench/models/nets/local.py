@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from hpsbench.errors import HpsbenchError
 from hpsbench.models.nets.folding import called_module
-from hpsbench.models.nets.fused import FusedConv, fused_graph
+from hpsbench.models.nets.fused import FusedConv, fused_graph, in_order
 
 # Boxes of more than this share of a map are no longer worth the cutting: the map is computed whole.
 WHOLE = 0.8
@@ -160,14 +160,14 @@ class LocalNet:
     def __call__(self, image: Tensor, kept: Mapping[fx.Node, Any], box: Box | None) -> Any:
         """The network's answer for an image (1, C, H, W) that differs from the clean one in ``box`` only; None: nowhere."""
         if box is None:
-            return kept[self._nodes[-1]]
+            return in_order(kept[self._nodes[-1]])
         values: dict[fx.Node, Any] = {}
         for node in self._nodes:
             if node.op == "placeholder":
                 values[node] = _Patch(box, image[box.slices()].contiguous(memory_format=torch.channels_last))
             else:
                 values[node] = self._value(node, values, kept, image)
-        return values[self._nodes[-1]]
+        return in_order(values[self._nodes[-1]])
 
     def _value(self, node: fx.Node, values: dict[fx.Node, Any], kept: Mapping[fx.Node, Any], image: Tensor) -> Any:
         """A node's value: a patch where its sources are patches and its own box is worth it, else whole."""
