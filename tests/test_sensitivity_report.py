@@ -100,12 +100,14 @@ def only(table, **wanted):
 
 class TestFinding:
     def test_fields_and_other_results_are_told_apart(self, folder, tmp_path):
-        (tmp_path / "eval").mkdir()
-        (tmp_path / "eval" / "result.json").write_text("{}")
+        for path in (tmp_path / "eval", tmp_path / "eval" / "older"):
+            path.mkdir()
+            (path / "result.json").write_text("{}")
         (folder / "flat" / "result.json").write_text("{}")
-        fields, others = find_fields([folder, folder / "flat", tmp_path, tmp_path / "nothing"])
+        fields, others = find_fields([folder, folder / "flat", tmp_path / "eval", tmp_path / "nothing"])
         assert fields == [folder / "flat", folder / "planted"]
         assert others == [tmp_path / "eval", tmp_path / "nothing"]
+        assert find_fields([tmp_path]) == ([], [tmp_path / "eval", tmp_path / "eval" / "older"])
 
     def test_two_of_one_name_are_told_apart_by_folder(self, tmp_path):
         assert list(open_fields([written(tmp_path / "one"), written(tmp_path / "two")])) == ["planted [one]", "planted [two]"]

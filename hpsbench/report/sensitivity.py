@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpsbench.errors import ResultError
-from hpsbench.field import NAME, Field, FieldAbout, read_field
+from hpsbench.field import NAME, Field, FieldAbout, is_field_folder, read_field
 from hpsbench.metrics.sensitivity import (
     BodyGrid,
     Mean,
@@ -85,14 +85,22 @@ def patches(about: FieldAbout) -> np.ndarray:
 
 
 def find_fields(folders: Iterable[Path | str]) -> tuple[list[Path], list[Path]]:
-    """(folders of error fields, folders of anything else) in ``folders`` or below them; a folder with neither is among the others."""
+    """(folders of error fields, folders of anything else): each of ``folders`` itself where it is one, else those below it.
+
+    A folder with neither is among the others.
+    """
     fields: list[Path] = []
     others: list[Path] = []
     for folder in map(Path, folders):
-        within = {path.parent for path in folder.rglob(NAME)}
-        fields += sorted(within)
-        results = sorted({path.parent for path in folder.rglob("result.json")} - within)
-        others += results or ([] if within else [folder])
+        if is_field_folder(folder):
+            fields.append(folder)
+        elif (folder / "result.json").is_file():
+            others.append(folder)
+        else:
+            within = {path.parent for path in folder.rglob(NAME)}
+            results = {path.parent for path in folder.rglob("result.json")} - within
+            fields += sorted(within)
+            others += sorted(results) or ([] if within else [folder])
     return list(dict.fromkeys(fields)), list(dict.fromkeys(others))
 
 
