@@ -63,6 +63,23 @@ class TestRead:
         assert [sample.frame for sample in track] == [0, 1, 2, 3]
         assert {sample.track for sample in track} == {"3dpw/test/downtown_pair_00/1"}
 
+    def test_the_same_in_another_process(self, written):
+        dataset = opened(written[0])
+        arrays: list[pickle.PickleBuffer] = []
+        copies = [pickle.loads(pickle.dumps(dataset))]
+        copies.append(pickle.loads(pickle.dumps(copies[0], 5, buffer_callback=arrays.append), buffers=arrays))
+        for copy in copies:
+            assert copy.ids == dataset.ids
+            assert copy.track_lengths == dataset.track_lengths
+            assert copy.frames() == dataset.frames()
+            assert copy.index_of(dataset.ids[5]) == 5
+            for name in dataset.track_lengths:
+                assert [sample.id for sample in copy.track(name)] == [sample.id for sample in dataset.track(name)]
+            for one, two in zip(copy, dataset, strict=True):
+                assert (one.id, one.track, one.frame, one.sequence) == (two.id, two.track, two.frame, two.sequence)
+                assert one.view.image_key == two.view.image_key
+                np.testing.assert_array_equal(one.truth.joints, two.truth.joints)
+
     def test_all_splits_together(self, written):
         dataset = opened(written[0], split="all")
         assert dataset.counts.total == 14 + 2 + 2

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from hpsbench.errors import DataError, UnknownNameError
 from hpsbench.registry import load_plugin
@@ -42,6 +45,25 @@ class Entry(NamedTuple):
     frame: int
 
 
+class PackedEntries(Sequence[Entry]):
+    """Entries as four arrays, which worker processes share; one is made anew each time that it is asked for."""
+
+    def __init__(self, entries: Sequence[Entry]):
+        columns = zip(*entries, strict=True) if len(entries) else ((), (), (), ())
+        ids, keys, tracks, frames = columns
+        self._ids, self._keys = (np.array([text.encode() for text in texts], dtype=bytes) for texts in (ids, keys))
+        self._tracks = list(dict.fromkeys(tracks))
+        places = {name: place for place, name in enumerate(self._tracks)}
+        self._track_of, self._frames = np.array([places[name] for name in tracks], dtype=np.int32), np.array(frames, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, i: int) -> Entry:
+        i = range(len(self))[i]
+        return Entry(self._ids[i].decode(), self._keys[i].decode(), self._tracks[self._track_of[i]], int(self._frames[i]))
+
+
 class Dataset:
     """An ordered collection of samples. A subclass fills in the class attributes and ``sample_at``.
 
@@ -64,7 +86,6 @@ class Dataset:
         self.counts = counts
         self.fingerprint = fingerprint
         self._entries = entries
-        self._index = {entry.id: i for i, entry in enumerate(entries)}
         self._tracks: dict[str, list[int]] = {}
         for i, entry in enumerate(entries):
             self._tracks.setdefault(entry.track, []).append(i)
@@ -123,7 +144,15 @@ class Dataset:
         raise NotImplementedError
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_built": {}}
+        """For worker processes: what is long in arrays, which they share; what follows from it is left out."""
+        tracks = {name: np.array(places) for name, places in self._tracks.items()}
+        state = {**self.__dict__, "_built": {}, "_entries": PackedEntries(self._entries), "_tracks": tracks}
+        state.pop("_index", None)
+        return state
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {entry.id: i for i, entry in enumerate(self._entries)}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -157,7 +186,7 @@ class Dataset:
         if name not in self._built:
             while len(self._built) >= _TRACKS_KEPT:
                 del self._built[next(iter(self._built))]
-            self._built[name] = [self.sample_at(i) for i in self._tracks[name]]
+            self._built[name] = [self.sample_at(int(i)) for i in self._tracks[name]]
         return self._built[name]
 
     def frames(self) -> list[list[int]]:

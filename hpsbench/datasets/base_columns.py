@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpsbench.datasets.base import Dataset, Entry, FrameCounts
+from hpsbench.datasets.base import Dataset, Entry, FrameCounts, PackedEntries
 from hpsbench.types import Sample, Truth, View, unchecked
 
 
@@ -53,6 +53,9 @@ class SampleColumns:
             raise ValueError(f"SampleColumns of '{self.sequence}': {len(self.rows)} rows for {len(self.entries)} entries")
         if count:
             self._check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "entries": PackedEntries(self.entries)}
 
     def _check(self) -> None:
         """Raises ValueError where a row would be refused by ``View`` or ``Truth``; all rows of a column are alike but for genders."""

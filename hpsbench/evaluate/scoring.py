@@ -18,7 +18,7 @@ from hpsbench.metrics.angles import MPJAE_JOINTS, mpjae
 from hpsbench.metrics.joints import fit_similarity, mpjpe, pa_mpjpe, root_position
 from hpsbench.metrics.keypoints import auc_hits, pck_hits, thresholds_to
 from hpsbench.metrics.vertices import distance_sums, pa_pve, parts_of
-from hpsbench.models.predictions import _LARGEST
+from hpsbench.models.predictions import LARGEST
 from hpsbench.protocol import ScoreRule
 from hpsbench.skeleton import JOINT_NAMES, joint_index, same_points, subset
 from hpsbench.types import Prediction, Truth
@@ -274,7 +274,7 @@ def failed_rows(prediction: Prediction) -> np.ndarray:
         if value is not None:
             # In float16 the limit itself would be infinite. Of NaN no comparison is true.
             wide = value.flatten(1).to(torch.promote_types(value.dtype, torch.float32))
-            failed |= ~(wide.abs() <= _LARGEST).all(1).to(failed.device)
+            failed |= ~(wide.abs() <= LARGEST).all(1).to(failed.device)
     return failed.cpu().numpy()
 
 

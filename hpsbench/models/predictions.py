@@ -31,7 +31,7 @@ from hpsbench.store import sha256_of_file
 from hpsbench.types import Card, Prediction, ViewBatch
 
 # A number beyond which no joint in metres, rotation or shape can be: whoever has one overflowed, and has no answer.
-_LARGEST = 1e6
+LARGEST = 1e6
 _SCORED = ("joints", "rotmats", "betas", "vertices")
 
 
@@ -90,7 +90,7 @@ class Predictions(Model):
         if "rotvecs" in tensors:
             tensors["rotmats"] = rotvec_to_rotmat(tensors.pop("rotvecs"))
         # Of NaN no comparison is true.
-        good = torch.stack([(tensors[name].flatten(1).abs() <= _LARGEST).all(dim=1) for name in _SCORED if name in tensors]).all(dim=0)
+        good = torch.stack([(tensors[name].flatten(1).abs() <= LARGEST).all(dim=1) for name in _SCORED if name in tensors]).all(dim=0)
         return Prediction(
             failed=~good.to(self.device), skeleton=self.file.skeleton, **{key: value.to(self.device) for key, value in tensors.items()}
         )
