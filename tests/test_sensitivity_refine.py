@@ -124,7 +124,7 @@ class TestRun:
         full = sensitivity(Tiny(bodies), protocol, FakeDataset(), bodies, tmp_path / "full", **how)
         some = sensitivity(Tiny(bodies), protocol, FakeDataset(), bodies, tmp_path / "some", refine=True, **how)
         assert full["counts"]["saved"] == 0
-        assert some["refine"] == {"bound_mm": 2.0, "people": 0.95, "coarse": 3, "share": 0.4}
+        assert some["refine"] == {"bound_mm": 2.0, "people": 0.9, "coarse": 3, "share": 0.4}
         assert some["counts"]["saved"] + some["counts"]["passes"] == full["counts"]["passes"] == 802
         one, two = read_field(tmp_path / "some"), read_field(tmp_path / "full")
         visited = one.read("visited")
