@@ -13,7 +13,7 @@ _SHARE, _FEWEST = 1 / 32, 2
 
 @dataclass
 class Cost:
-    """The clock of one attempt; it runs from ``start`` on, and stands still while the model alone is timed.
+    """The clock of one attempt; it runs from ``start`` on, and stands still while the model alone is timed, and ``aside``.
 
     The first batch, in which libraries get ready, counts in ``passes`` and not in what is told of a second.
     """
@@ -23,6 +23,7 @@ class Cost:
     people: int = 0
     bare_crops: int = 0
     bare_seconds: float = 0.0
+    aside_seconds: float = 0.0
     _bare_runs: int = 0
     _since: float = field(default_factory=perf_counter)
     _first: tuple[int, float] = (0, 0.0)
@@ -33,8 +34,8 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Since the start, without the model alone."""
-        return perf_counter() - self._since - self.bare_seconds
+        """Since the start, without the model alone and what was done aside."""
+        return perf_counter() - self._since - self.bare_seconds - self.aside_seconds
 
     def add(self, passes: int) -> None:
         """A batch is through."""
@@ -56,6 +57,14 @@ class Cost:
         self.bare_seconds += perf_counter() - before
         self.bare_crops += crops
         self._bare_runs += 1
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do what is no part of the run's own work."""
+        self._settle()
+        before = perf_counter()
+        work()
+        self._settle()
+        self.aside_seconds += perf_counter() - before
 
     def _settle(self) -> None:
         if self.device.type == "cuda":

@@ -170,7 +170,7 @@ class Passes:
         if staged:
             stages = torch.stack([self.scorer.measure_joints(answer, truths).errors[:, 0] for answer in staged], dim=1)
         if self.deviation is not None:
-            self.deviation.look(batch, truths, measured)
+            self.cost.aside(lambda: self.deviation.look(batch, truths, measured))
         return _Flying(rows, measured, stages)
 
     def _batch(self, rows: list[tuple[_Held, list[int]]]) -> ViewBatch:
