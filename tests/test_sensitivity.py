@@ -436,6 +436,8 @@ class TestWays:
         result = run(Staged(bodies), PARE, bodies, tmp_path, fast=True, exact=True, limit=2)
         np.testing.assert_allclose(read_field(tmp_path).error("mpjpe"), read_field(whole[1]).error("mpjpe")[:2], rtol=0, atol=1e-3)
         assert result["counts"]["passes"] == 74
+        assert result["deviation"]["passes"] > 0
+        assert result["deviation"]["largest_error_mm"] < 1e-3
 
     @pytest.mark.parametrize(
         ("how", "message"),

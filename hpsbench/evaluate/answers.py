@@ -11,7 +11,7 @@ from hpsbench.errors import PredictionError
 from hpsbench.evaluate.asking import Answered, answered, asked
 from hpsbench.evaluate.people import Person
 from hpsbench.evaluate.rows import Rows
-from hpsbench.evaluate.scoring import Scorer, failed_rows, part_of
+from hpsbench.evaluate.scoring import Scorer, failed_people, part_of
 from hpsbench.evaluate.stopwatch import Watch, untimed
 from hpsbench.metrics import METRICS
 from hpsbench.models.base import Model, load_model
@@ -49,7 +49,7 @@ class Answers:
         people = given.people
         failed, measured = np.zeros(len(people), dtype=bool), self._nothing(len(people))
         if given.prediction is not None:
-            failed[given.shown] = failed_rows(given.prediction)
+            failed[given.shown] = failed_people(given.prediction).cpu().numpy()
             answers = self._measured(given.shown_people, given.batch, given.prediction, failed[given.shown])
             for key, some in answers.items():
                 measured[key][given.shown] = some

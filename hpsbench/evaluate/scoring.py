@@ -266,7 +266,7 @@ def part_of(prediction: Prediction, rows: slice | Sequence[int]) -> Prediction:
     return Prediction(**{name: value[rows] if isinstance(value, Tensor) else value for name, value in fields.items()})
 
 
-def failed_rows(prediction: Prediction) -> np.ndarray:
+def failed_people(prediction: Prediction) -> Tensor:
     """(B,) bool: the model says so, or any number of its answer is NaN or beyond what the reader of prediction files takes for one."""
     failed = prediction.failed.clone()
     for name in ("joints", "rotmats", "betas", "vertices"):
@@ -275,7 +275,7 @@ def failed_rows(prediction: Prediction) -> np.ndarray:
             # In float16 the limit itself would be infinite. Of NaN no comparison is true.
             wide = value.flatten(1).to(torch.promote_types(value.dtype, torch.float32))
             failed |= ~(wide.abs() <= LARGEST).all(1).to(failed.device)
-    return failed.cpu().numpy()
+    return failed
 
 
 def _spread(values: Tensor, rows: Sequence[int], count: int) -> Tensor:

@@ -97,14 +97,14 @@ def sensitivity(
     if writer.finished() is not None:
         return _finished(writer, about, identity)
     cost = Cost(where)
-    asked, deviation = model.faster() if fast else model, None
-    if dtype == "bf16":
-        asked, deviation = in_bfloat16(model, where), Deviation(model, scorer)
+    asked = in_bfloat16(model, where) if dtype == "bf16" else model.faster() if fast else model
+    alone = model if fast else asked
+    deviation = None if asked is model else Deviation(model, scorer)
     done = writer.done()
     reader.frames = [rest for frame in frames if (rest := [i for i in frame if all_ids[i] not in done])]
     ask: Ask = everything if rule is None else Refinement(protocol.refine, reader.grid)
     way = Way(slid=fast, staged=stages)
-    passes = Passes(asked, asked if deviation else model, scorer, where, protocol.cases, batch_size, room.held, ask, cost, way, deviation)
+    passes = Passes(asked, alone, scorer, where, protocol.cases, batch_size, room.held, ask, cost, way, deviation)
     with torch.inference_mode():
         _work(writer, passes.run(subjects_of(reader, workers)), scorer.metrics, room, _count_to(progress, len(done), len(ids)))
     field = writer.finish(ids, exact=exact)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.errors import PredictionError
-from hpsbench.evaluate.scoring import Scorer
+from hpsbench.evaluate.scoring import Scorer, failed_people
 from hpsbench.metrics import METRICS
 from hpsbench.metrics.joints import mpjpe, pa_mpjpe, root_position
 from hpsbench.protocol import ScoreRule
@@ -16,8 +16,6 @@ from hpsbench.skeleton import JOINT_NAMES
 from hpsbench.types import Prediction, Truth
 
 OF_JOINTS = ("mpjpe", "pa_mpjpe")
-# A number beyond which no joint in metres, rotation or shape can be.
-_LARGEST = 1e6
 
 
 class Measured(NamedTuple):
@@ -47,7 +45,7 @@ class FieldScorer(Scorer):
 
         Raises PredictionError where the answers are not what the protocol scores.
         """
-        failed = _failed(prediction).to(self.device)
+        failed = failed_people(prediction).to(self.device)
         joints = self._answer(prediction).joints
         if joints is None:
             raise PredictionError(
@@ -75,18 +73,6 @@ class FieldScorer(Scorer):
         own = prediction.confidence.detach().to(self.device, torch.float64)
         given = torch.nn.functional.pad(own, (0, 1), value=torch.nan)
         return given[:, [names.index(name) if name in names else -1 for name in self.names]]
-
-
-def _failed(prediction: Prediction) -> Tensor:
-    """(B,) bool, on the device, as ``evaluate.scoring.failed_rows`` has it: the model says so, or any number of its answer is none."""
-    failed = prediction.failed.clone()
-    for name in ("joints", "rotmats", "betas", "vertices"):
-        value = getattr(prediction, name)
-        if value is not None:
-            # In float16 the limit itself would be infinite. Of NaN no comparison is true.
-            wide = value.flatten(1).to(torch.promote_types(value.dtype, torch.float32))
-            failed |= ~(wide.abs() <= _LARGEST).all(1).to(failed.device)
-    return failed
 
 
 def _names_of(prediction: Prediction) -> Sequence[str]:

@@ -26,10 +26,11 @@ def run_text(result: dict[str, Any], out: Path) -> str:
         )
     if result.get("deviation") is not None:
         told = result["deviation"]
-        mean = "nothing" if told["mean_mm"] is None else f"{told['mean_mm']:.2f} mm on average"
+        what = "bfloat16" if result["dtype"] == "bf16" else "The faster form"
+        mean = "nothing" if told["mean_mm"] is None else f"{told['mean_mm']:.2g} mm on average"
         lines.append(
-            f"bfloat16 moves joints by {mean}, {told['largest_mm']:.2f} mm at most, and errors by {told['largest_error_mm']:.2f} mm at "
-            f"most ({told['passes']:,} passes compared with float32)."
+            f"{what} moves joints by {mean}, {told['largest_mm']:.2g} mm at most, and errors by {told['largest_error_mm']:.2g} mm at "
+            f"most ({told['passes']:,} passes compared with the model as it is, in float32)."
         )
     if result["cost"] is not None:
         lines.append(cost_text(result["cost"]))

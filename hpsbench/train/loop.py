@@ -37,8 +37,8 @@ class Schedule:
     """How long and how fast: ``steps`` optimiser steps, never a span of time, so that a run is reproducible.
 
     The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all), stays there, and falls to 0 over the last two
-    fifths, by 1 - sqrt of the share of them that has passed (Haegele et al., Scaling laws and compute-optimal training beyond fixed training
-    durations, 2024).
+    fifths, by 1 - sqrt of the share of them that has passed (Haegele et al., Scaling laws and compute-optimal training beyond fixed
+    training durations, 2024).
     So a longer run begins as a shorter one does, and can go on from where that one began to fall.
     Convolution kernels go by Muon at ``muon`` times that rate, where given; all else by AdamW.
     """
