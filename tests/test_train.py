@@ -266,9 +266,9 @@ class TestAugmentation:
 
     def test_once_the_rate_falls_crops_are_as_tests_cut_them_and_more_people_are_occluded(self):
         rule, schedule = Augmentation(), Schedule(steps=100)
-        assert hybrik.rule_at(0, schedule, rule) == hybrik.rule_at(59, schedule, rule) == replace(rule, occluded=0.2)
+        assert hybrik.rule_at(0, schedule, rule) == hybrik.rule_at(74, schedule, rule) == replace(rule, occluded=0.2)
         late = {"rotated": 0.1, "scale_std": 0.04, "shift_std": 0.02, "colour": 0.1, "recoloured": 0.0}
-        assert hybrik.rule_at(60, schedule, rule) == replace(rule, occluded=0.3, **late)
+        assert hybrik.rule_at(75, schedule, rule) == replace(rule, occluded=0.3, **late)
 
     def test_channels_change_places(self):
         cached = np.zeros((CACHE_SIDE, CACHE_SIDE, 3), np.uint8) + np.array([10, 20, 30], np.uint8)

@@ -20,7 +20,7 @@ from hpsbench.train.loop import Fit, Schedule, fit, made_by
 from hpsbench.train.losses import hybrik_terms
 from hpsbench.types import Card
 
-STEPS = 8000
+STEPS = 9600
 BATCH = 128
 PARTS = 2
 OCCLUDED, OCCLUDED_LATE = 0.2, 0.3

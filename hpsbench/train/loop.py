@@ -36,9 +36,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 class Schedule:
     """How long and how fast: ``steps`` optimiser steps, never a span of time, so that a run is reproducible.
 
-    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all), stays there, and falls to 0 over the last two
-    fifths, by 1 - sqrt of the share of them that has passed (Haegele et al., Scaling laws and compute-optimal training beyond fixed
-    training durations, 2024).
+    The learning rate climbs to ``lr`` over ``warmup`` steps (at most a tenth of all), stays there, and falls to 0 over the last quarter, by
+    1 - sqrt of its share that has passed (Haegele et al., Scaling laws and compute-optimal training beyond fixed training durations, 2024).
     So a longer run begins as a shorter one does, and can go on from where that one began to fall.
     Convolution kernels go by Muon at ``muon`` times that rate, where given; all else by AdamW.
     """
@@ -60,7 +59,7 @@ class Schedule:
     @property
     def fall(self) -> int:
         """The step from which on the rate falls."""
-        return self.steps - 2 * self.steps // 5
+        return self.steps - self.steps // 4
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
