@@ -322,8 +322,13 @@ def hidden_by_all(
     """What ``hidden_by`` tells of plans, samples and silhouettes one by one: of plans that hide one box of pixels at most all at once."""
     silhouettes = silhouettes or [None] * len(plans)
     covers = [_cover(plan) for plan in plans]
-    places = [i for i, cover in enumerate(covers) if cover is not None]
-    found = dict(zip(places, hidden_by_covers([covers[i] for i in places], [samples[i] for i in places]), strict=True))
+    groups: dict[int, list[int]] = {}
+    for i, cover in enumerate(covers):
+        if cover is not None:
+            groups.setdefault(len(samples[i].truth.valid), []).append(i)
+    found: dict[int, Hidden] = {}
+    for places in groups.values():
+        found |= zip(places, hidden_by_covers([covers[i] for i in places], [samples[i] for i in places]), strict=True)
     rows = enumerate(zip(plans, samples, silhouettes, strict=True))
     return [_masked_too(found[i], plan, shape) if i in found else hidden_by(plan, sample, shape) for i, (plan, sample, shape) in rows]
 

@@ -282,7 +282,7 @@ class TestBadInput:
             body_vertices(AgoraRule(literal=True, vertices="skinning"), "smplx", tmp_path, None)
 
     def test_a_model_that_is_given_boxes(self, tmp_path):
-        how = {"ids": [], "about": {}, "where": None, "batch_size": 1, "workers": 0, "resume": True, "progress": None}
+        how = {"ids": [], "about": {}, "road": None, "batch_size": 1, "workers": 0, "resume": True, "progress": None}
         with pytest.raises(ProtocolError, match=r"no model answers that is given boxes\. Give a folder of AGORA's prediction files"):
             score_boxes(None, load_protocol("agora-validation-smplx"), None, None, tmp_path / "out", **how)
         assert not (tmp_path / "out").exists()
