@@ -179,10 +179,11 @@ class TestErrors:
 
 
 class Odd(Exception):
-    """An error that no pickle brings back."""
+    """An error that no pickle takes, whatever other libraries have taught pickle of errors."""
 
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
+        self.lock = threading.Lock()
 
 
 class Failing(FakeDataset):
