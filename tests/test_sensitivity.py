@@ -508,7 +508,7 @@ class TestBadInput:
 
     def test_nobody(self, bodies, tmp_path):
         dataset = only()
-        with pytest.raises(DataError, match=r"openhps/test has nobody to slide over: .*dropped: 16 \(camera\)"):
+        with pytest.raises(DataError, match=r"openhps/test has nobody to evaluate: .*dropped: 16 \(camera\)"):
             run(Tiny(bodies), PARE, bodies, tmp_path / "out", dataset)
         assert not (tmp_path / "out").exists()
 

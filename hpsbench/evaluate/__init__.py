@@ -10,13 +10,13 @@ import numpy as np
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
-from hpsbench.errors import DataError, ResultError
+from hpsbench.errors import ResultError
 from hpsbench.evaluate.about import about_run, device_name, identity_of
 from hpsbench.evaluate.answers import Answers
 from hpsbench.evaluate.boxes import score_boxes
 from hpsbench.evaluate.labels import label_rows, labels_of
 from hpsbench.evaluate.overlap import Road
-from hpsbench.evaluate.people import FrameReader, Person, person_batches, still_to_do
+from hpsbench.evaluate.people import FrameReader, Person, person_batches, selected_frames, still_to_do
 from hpsbench.evaluate.rows import Rows, check_each_once, joined
 from hpsbench.evaluate.run import RunFolder, read_result, read_shards
 from hpsbench.evaluate.scoring import Scorer
@@ -73,7 +73,7 @@ def evaluate(
         model = model.without_flips()
     if protocol.agora is not None and (generated is not None or tuple(shard) != (0, 1)):
         raise ResultError(f"Protocol '{protocol.id}' has AGORA's scores, which are of whole runs: leave out generated and shard.")
-    frames, all_ids = _selected_frames(dataset, limit, shard), dataset.ids
+    frames, all_ids = selected_frames(dataset, limit, shard), dataset.ids
     ids = [view_id_of(all_ids[i], case) for frame in frames for i in frame for case in protocol.cases]
     about = about_run(model, protocol, dataset, bodies, ids, limit=limit, shard=shard)
     road = Road(where, workers=workers, overlap=overlap, profile=profile)
@@ -131,19 +131,6 @@ def merge_results(folders: Sequence[Path | str], out: Path | str) -> Result:
     )
     RunFolder(Path(out), identity, columns, resume=True).finish(rows, merged)
     return merged
-
-
-def _selected_frames(dataset: Dataset, limit: int | None, shard: tuple[int, int]) -> list[list[int]]:
-    """The places of the people to evaluate, by frame: the first ``limit`` people, then one of ``shard[1]`` stretches of frames."""
-    if not len(dataset):
-        raise DataError(f"{dataset.name}/{dataset.split} has nobody to evaluate: {dataset.counts}. Check the data and the frame rule.")
-    end = len(dataset) if limit is None else limit
-    frames = [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
-    index, number = shard
-    if not 0 <= index < number or number > len(frames):
-        raise ResultError(f"Shard {index + 1} of {number} of {len(frames)} frames is empty or no shard. Use at most one shard per frame.")
-    first, last = (len(frames) * k // number for k in (index, index + 1))
-    return frames[first:last]
 
 
 def _generated(folder: Path | str, dataset: Dataset, protocol: Protocol, crop: CropSpec | None) -> Generated:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset as PeopleDataset
-from hpsbench.errors import HpsbenchError
+from hpsbench.errors import DataError, HpsbenchError, ResultError
 from hpsbench.evaluate.mapped import Mapped, PackedLists, PackedMapping
 from hpsbench.evaluate.stopwatch import Stopwatch, Watch, untimed
 from hpsbench.generated import Generated
@@ -260,6 +260,22 @@ class _Served(Dataset[_Piece]):
             return _Piece([], people, {})
         watch = self._reader.watch
         return _Piece(people, None, watch.taken() if isinstance(watch, Stopwatch) and not here else {})
+
+
+def selected_frames(dataset: PeopleDataset, limit: int | None, shard: tuple[int, int]) -> list[list[int]]:
+    """The places of people by frame: the first ``limit`` people, then one of ``shard[1]`` stretches of frames.
+
+    Raises DataError for an empty set, ResultError for a shard that is none.
+    """
+    if not len(dataset):
+        raise DataError(f"{dataset.name}/{dataset.split} has nobody to evaluate: {dataset.counts}. Check the data and the frame rule.")
+    end = len(dataset) if limit is None else limit
+    frames = [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
+    index, number = shard
+    if not 0 <= index < number or number > len(frames):
+        raise ResultError(f"Shard {index + 1} of {number} of {len(frames)} frames is empty or no shard. Use at most one shard per frame.")
+    first, last = (len(frames) * k // number for k in (index, index + 1))
+    return frames[first:last]
 
 
 def _for_the_way(error: Exception) -> Exception:

@@ -13,13 +13,14 @@ from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset
 from hpsbench.errors import HpsbenchError, ProtocolError, ResultError
 from hpsbench.evaluate.about import about_run, device_name, identity_of
+from hpsbench.evaluate.people import selected_frames
 from hpsbench.field import Field, FieldAbout, FieldWriter, merge_fields
 from hpsbench.models.base import STAGES, Model, pick_device
 from hpsbench.protocol import Protocol
 from hpsbench.sensitivity.cost import Cost
 from hpsbench.sensitivity.half import in_bfloat16
 from hpsbench.sensitivity.passes import Ask, Deviation, Found, Passes, Way, everything
-from hpsbench.sensitivity.people import SubjectReader, check_slidable, selected_frames, subjects_of
+from hpsbench.sensitivity.people import SubjectReader, check_slidable, subjects_of
 from hpsbench.sensitivity.refine import Refinement
 from hpsbench.sensitivity.room import Room
 from hpsbench.sensitivity.rows import counts_of, rows_of, scores_of

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hpsbench.body.bodies import Bodies
 from hpsbench.datasets.base import Dataset as PeopleDataset
-from hpsbench.errors import DataError, HpsbenchError, ProtocolError, ResultError
+from hpsbench.errors import HpsbenchError, ProtocolError
 from hpsbench.image import Decoded, crop_square, decoded_once, square_of_box
 from hpsbench.metrics.visibility import NEAREST_SMPL
 from hpsbench.occlude import Planner, check_for_pixels, hidden_by
@@ -81,22 +81,6 @@ def grid_of(protocol: Protocol, planner: Planner, sample: Sample) -> Grid | None
     if len(protocol.occluders) != 1 or protocol.occluders[0].kind not in GRIDS:
         return None
     return Grid.of(planner.all(sample), len(protocol.occluders[0].params.starts))
-
-
-def selected_frames(dataset: PeopleDataset, limit: int | None, shard: tuple[int, int]) -> list[list[int]]:
-    """The places of people by frame: the first ``limit`` people, then one of ``shard[1]`` stretches of frames.
-
-    Raises DataError for an empty set, ResultError for a shard that is none.
-    """
-    if not len(dataset):
-        raise DataError(f"{dataset.name}/{dataset.split} has nobody to slide over: {dataset.counts}. Check the data and the frame rule.")
-    end = len(dataset) if limit is None else limit
-    frames = [rest for frame in dataset.frames() if (rest := [i for i in frame if i < end])]
-    index, number = shard
-    if not 0 <= index < number or number > len(frames):
-        raise ResultError(f"Shard {index + 1} of {number} of {len(frames)} frames is empty or no shard. Use at most one shard per frame.")
-    first, last = (len(frames) * k // number for k in (index, index + 1))
-    return frames[first:last]
 
 
 def subjects_of(reader: "SubjectReader", workers: int) -> Iterator[Subject]:
