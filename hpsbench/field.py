@@ -35,7 +35,7 @@ import h5py
 import numpy as np
 
 from hpsbench.errors import ResultError
-from hpsbench.store import sha256_of_bytes, whole_file, write_text
+from hpsbench.store import check_same_run, sha256_of_bytes, whole_file, write_text
 
 FORMAT = "hpsbench field 1"
 NAME = "field.h5"
@@ -244,14 +244,7 @@ class FieldWriter:
             if any((self.folder / name).exists() for name in (NAME, "result.json", "manifest.json")):
                 raise ResultError(f"{self.folder} holds something else (no run.json). Choose another folder.")
             return
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ResultError(f"{path} is broken: {error}. Choose another folder, or start over with --restart.") from error
-        different = sorted(key for key in self.identity.keys() | found.keys() if found.get(key) != self.identity.get(key))
-        if different:
-            lines = "; ".join(f"{key}: there {found.get(key)!r}, now {self.identity.get(key)!r}" for key in different)
-            raise ResultError(f"{self.folder} belongs to another run ({lines}). Choose another folder, or start over with --restart.")
+        check_same_run(path, self.identity)
 
     def finished(self) -> Field | None:
         """The field, if this run ended here before."""

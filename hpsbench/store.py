@@ -1,16 +1,17 @@
 """Files that appear whole under their final name or not at all, and hashes of what they hold."""
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hpsbench.errors import HpsbenchError
+from hpsbench.errors import HpsbenchError, ResultError
 
 
 @contextmanager
@@ -105,3 +106,15 @@ def sha256_of_file(path: Path | str) -> str:
 def sha256_of_bytes(data: bytes) -> str:
     """The SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def check_same_run(path: Path, identity: Mapping[str, Any]) -> None:
+    """Raises ResultError where the file ``run.json`` at ``path`` is broken, or of a run with another ``identity`` (plain JSON)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultError(f"{path} is broken: {error}. Choose another folder, or start over with --restart.") from error
+    different = sorted(key for key in identity.keys() | found.keys() if found.get(key) != identity.get(key))
+    if different:
+        lines = "; ".join(f"{key}: there {found.get(key)!r}, now {identity.get(key)!r}" for key in different)
+        raise ResultError(f"{path.parent} belongs to another run ({lines}). Choose another folder, or start over with --restart.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpsbench.errors import ResultError
 from hpsbench.evaluate.rows import Rows, joined, read_rows, samples_sha256, write_rows
-from hpsbench.store import write_text
+from hpsbench.store import check_same_run, write_text
 from hpsbench.types import Result
 
 LIBRARIES = ("hpsbench", "torch", "numpy", "opencv-python-headless", "h5py")
@@ -43,14 +43,7 @@ class RunFolder:
             if (self.out / "result.json").is_file():
                 raise ResultError(f"{self.out} holds a result of another kind of run (no run.json). Choose another folder.")
             return
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ResultError(f"{path} is broken: {error}. Choose another folder, or start over without resuming.") from error
-        different = sorted(key for key in self.identity.keys() | found.keys() if found.get(key) != self.identity.get(key))
-        if different:
-            lines = "; ".join(f"{key}: there {found.get(key)!r}, now {self.identity.get(key)!r}" for key in different)
-            raise ResultError(f"{self.out} belongs to another run ({lines}). Choose another folder, or start over without resuming.")
+        check_same_run(path, self.identity)
 
     def finished(self) -> Result | None:
         """The result, if this run ended here before."""
